@@ -1,0 +1,41 @@
+//! What others need to reach a group.
+
+use libp2p::PeerId;
+use serde::{Deserialize, Serialize};
+
+use super::{Epoch, GroupClock, GroupId, MAX_PEERS_IN_MESSAGE, ReplicaId};
+use crate::space::Prefix;
+
+/// A voter as a descriptor names it.
+pub type VoterSeat = ReplicaId;
+
+/// What others need to reach a group, made by one of its replicas from applied state only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Descriptor {
+    /// The group.
+    pub group: GroupId,
+    /// The part of the key space that it owns.
+    pub prefix: Prefix,
+    /// Compares descriptors whose prefixes overlap: the higher wins.
+    pub epoch: Epoch,
+    /// The Raft term in which it was made; between equal epochs the higher wins.
+    pub term: u64,
+    /// Its voters.
+    pub voters: Vec<VoterSeat>,
+    /// Who led when it was made, if its maker knew.
+    pub leader: Option<PeerId>,
+    /// The group clock when it was made.
+    pub clock: GroupClock,
+}
+
+impl Descriptor {
+    /// Is it newer than `other` of an overlapping prefix?
+    pub fn supersedes(&self, other: &Descriptor) -> bool {
+        (self.epoch, self.term) > (other.epoch, other.term)
+    }
+
+    /// Is it within the bounds of what a peer keeps?
+    pub fn is_within_bounds(&self) -> bool {
+        !self.voters.is_empty() && self.voters.len() <= MAX_PEERS_IN_MESSAGE
+    }
+}

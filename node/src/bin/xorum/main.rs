@@ -1,0 +1,2 @@
+//! The `xorum` command.
+fn main() {}
