@@ -135,7 +135,9 @@ pub enum StartError {
         reason: String,
     },
     /// A setting was given that differs from the network's genesis record.
-    #[error("{setting} {given} differs from this network's {network}: it is fixed at founding; drop the setting, or found another network in another --data-dir")]
+    #[error(
+        "{setting} {given} differs from this network's {network}: it is fixed at founding; drop the setting, or found another network in another --data-dir"
+    )]
     DiffersFromGenesis {
         /// Which setting.
         setting: &'static str,
@@ -148,7 +150,9 @@ pub enum StartError {
     #[error("{0}")]
     Genesis(#[from] GenesisError),
     /// The bootstrap addresses are of another network than the data directory.
-    #[error("{addr} is of network {theirs}, and this data directory of {ours}: give another --bootstrap or another --data-dir")]
+    #[error(
+        "{addr} is of network {theirs}, and this data directory of {ours}: give another --bootstrap or another --data-dir"
+    )]
     WrongNetwork {
         /// The address that answered.
         addr: Multiaddr,
@@ -174,7 +178,9 @@ pub enum StartError {
         reason: String,
     },
     /// An open network would listen where strangers may reach it.
-    #[error("--listen {addr} ({ip}) is beyond loopback and this network is open: whoever reaches it could read and write; say --open if that is meant")]
+    #[error(
+        "--listen {addr} ({ip}) is beyond loopback and this network is open: whoever reaches it could read and write; say --open if that is meant"
+    )]
     ListenBeyondLoopback {
         /// The address.
         addr: Multiaddr,
@@ -182,7 +188,9 @@ pub enum StartError {
         ip: IpAddr,
     },
     /// A peer would be told to others with an address that they cannot reach.
-    #[error("--bootstrap {addr} is beyond loopback, and this peer listens on loopback only: others could not reach it; say --open")]
+    #[error(
+        "--bootstrap {addr} is beyond loopback, and this peer listens on loopback only: others could not reach it; say --open"
+    )]
     BootstrapBeyondLoopback {
         /// The bootstrap address.
         addr: Multiaddr,
@@ -210,4 +218,3 @@ pub enum StartError {
     #[error("stopped before it was ready")]
     Stopped,
 }
-
