@@ -1,6 +1,6 @@
 //! What others need to reach a group.
 
-use libp2p::PeerId;
+use libp2p::{Multiaddr, PeerId};
 use serde::{Deserialize, Serialize};
 
 use super::{Epoch, GroupClock, GroupId, MAX_PEERS_IN_MESSAGE, ReplicaId};
@@ -38,4 +38,22 @@ impl Descriptor {
     pub fn is_within_bounds(&self) -> bool {
         !self.voters.is_empty() && self.voters.len() <= MAX_PEERS_IN_MESSAGE
     }
+}
+
+/// Where a peer was last reached. A hint: nobody has to be there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerAddrs {
+    /// Whom.
+    pub peer: PeerId,
+    /// Where; may be empty.
+    pub addrs: Vec<Multiaddr>,
+}
+
+/// A descriptor, and where its voters can be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// The group.
+    pub descriptor: Descriptor,
+    /// Addresses of its voters, as far as they are known.
+    pub addrs: Vec<PeerAddrs>,
 }

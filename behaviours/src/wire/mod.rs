@@ -15,7 +15,7 @@ mod snapshot;
 
 pub use codec::{DecodeError, EncodeError, decode, encode, encode_into};
 pub use command::{Answer, ClientCommand, CommandId, Expected, Op, Refusal};
-pub use descriptor::{Descriptor, VoterSeat};
+pub use descriptor::{Descriptor, PeerAddrs, Route, VoterSeat};
 pub use genesis::{Access, Bounds, Genesis, GenesisError, NetworkId, PlacementTimings, RaftTimings, Timings};
 pub use ids::{CommandNumber, Epoch, GroupClock, GroupId, ReplicaId, ReplicaNumber, SessionId, Version};
 pub use operation::{

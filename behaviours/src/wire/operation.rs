@@ -4,7 +4,7 @@ use bytes::Bytes;
 use libp2p::{Multiaddr, PeerId};
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, ClientCommand, Descriptor, GroupClock, GroupId, NetworkId, Refusal, Version};
+use super::{Answer, ClientCommand, Descriptor, GroupClock, GroupId, NetworkId, Refusal, Route, Version};
 use crate::space::{Position, Prefix};
 
 /// How fresh a read must be.
@@ -102,14 +102,14 @@ pub enum OpAnswer {
         /// That group's clock.
         clock: GroupClock,
         /// The newest descriptor known for the key.
-        descriptor: Option<Descriptor>,
+        route: Option<Route>,
     },
     /// This copy was proposed, and what became of it is not known here.
     Unknown,
     /// Not proposed: the group is led by another, or its leader is not known now.
     NotLeader {
         /// The newest descriptor known for the key.
-        descriptor: Option<Descriptor>,
+        route: Option<Route>,
     },
     /// Not proposed: as many operations as may be are in work already.
     Busy,
@@ -122,7 +122,7 @@ pub enum OpAnswer {
     /// Who owns the position, as far as this peer knows.
     Located {
         /// The newest descriptor known.
-        descriptor: Option<Descriptor>,
+        route: Option<Route>,
     },
     /// Answer to [`OpRequest::Status`].
     Status(PeerStatus),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use libp2p::PeerId;
 use serde::{Deserialize, Serialize};
 
-use super::{Descriptor, GroupId, ReplicaNumber};
+use super::{GroupId, PeerAddrs, ReplicaNumber, Route};
 
 /// Where a group came from: told with every message of it, so that a peer can tell a child that it is yet to seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,8 +83,8 @@ pub struct Survey {
     pub to: ReplicaNumber,
     /// The leader's term.
     pub term: u64,
-    /// Whom the leader wants to know of.
-    pub peers: Vec<PeerId>,
+    /// Whom the leader wants to know of, and where it reaches them.
+    pub peers: Vec<PeerAddrs>,
 }
 
 /// Whether a peer is about to go.
@@ -118,6 +118,9 @@ pub struct SurveyAnswer {
     pub heard: Vec<HeardPeer>,
     /// Groups that the peer leads, for the leader that would hand over to it.
     pub leads: u64,
+    /// The last entry that it applied.
+    #[serde(default)]
+    pub applied: Option<LastLog>,
 }
 
 /// What a peer asks of another, beside client operations and bulk.
@@ -139,7 +142,7 @@ pub enum PeerRequest {
         farewell: Farewell,
     },
     /// A newer descriptor.
-    Tell(Descriptor),
+    Tell(Route),
     /// Is this replica still a member? Only the group's leader says, after a linearizable read of its membership.
     Membership {
         /// The group.
@@ -163,7 +166,7 @@ pub enum PeerAnswer {
     /// To [`PeerRequest::Membership`], from the leader: a member or not.
     Member(bool),
     /// Only the leader can say; the newest descriptor known.
-    NotLeader(Option<Descriptor>),
+    NotLeader(Option<Route>),
     /// The number named is dead here: the highest dead one.
     Gone(ReplicaNumber),
     /// The request breaks a rule; it had no effect.
