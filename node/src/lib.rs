@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod config;
+pub mod data_dir;
 pub mod error;
 pub mod group;
 mod node;
