@@ -23,6 +23,12 @@ impl Prefix {
     /// The whole key space.
     pub const EMPTY: Self = Self { bits: 0, len: 0 };
 
+    /// The first `len` bits of a position; `len` past [`Self::MAX_LEN`] is taken as that.
+    pub fn of(position: &Position, len: u8) -> Self {
+        let len = len.min(Self::MAX_LEN);
+        Self { bits: position.head() & mask(len), len }
+    }
+
     /// Its length in bits.
     pub const fn len(&self) -> u8 {
         self.len

@@ -1,0 +1,93 @@
+//! Whom this peer hears: the other members of its groups, and whom a leader asked it about.
+//!
+//! Hearing is any frame of a peer on any link. Who was not heard for an interval is asked whether it is there. One
+//! that does not answer for long is disconnected, so that the next message dials anew: TCP does not notice a cut by
+//! itself.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{StreamExt, stream};
+use libp2p::PeerId;
+use parking_lot::Mutex;
+use tokio::time::{Instant, MissedTickBehavior};
+use xorum_behaviours::wire::{PeerRequest, Timings};
+
+use super::{Host, messenger::LinksMessenger};
+use crate::group::messenger::Messenger;
+
+/// How long a peer stays of interest after a leader asked about it.
+const ASKED_FOR: Duration = Duration::from_secs(30);
+/// The most peers that are of interest by being asked about.
+const MAX_ASKED: usize = 256;
+/// The most questions under way at once.
+const CONCURRENCY: usize = 32;
+
+/// Whom this peer wants to hear.
+#[derive(Debug)]
+pub struct Presence {
+    interval: Duration,
+    asked: Mutex<BTreeMap<PeerId, Instant>>,
+}
+
+impl Presence {
+    /// Asks often enough that a live peer is heard several times within `replace_after`.
+    pub(super) fn new(timings: Timings) -> Self {
+        let interval = (timings.placement.replace_after() / 10).min(Duration::from_secs(1));
+        let floor = Duration::from_millis(timings.raft.heartbeat_ms);
+        Self { interval: interval.max(floor), asked: Mutex::default() }
+    }
+
+    /// A peer heard within this time is there.
+    pub(super) fn hear_within(&self) -> Duration {
+        3 * self.interval
+    }
+
+    /// Keeps an eye on these peers for a while.
+    pub(super) fn watch(&self, peers: impl IntoIterator<Item = PeerId>) {
+        let until = Instant::now() + ASKED_FOR;
+        let mut asked = self.asked.lock();
+        for peer in peers {
+            if asked.len() < MAX_ASKED || asked.contains_key(&peer) {
+                asked.insert(peer, until);
+            }
+        }
+    }
+
+    fn of_interest(&self) -> BTreeSet<PeerId> {
+        let now = Instant::now();
+        let mut asked = self.asked.lock();
+        asked.retain(|_, until| *until > now);
+        asked.keys().copied().collect()
+    }
+}
+
+/// Asks, in intervals, whoever was not heard for one.
+pub(super) async fn run(host: Arc<Host>) {
+    let interval = host.presence.interval;
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let mut peers = host.presence.of_interest();
+        for replica in host.replicas() {
+            peers.extend(replica.shared.member_peers());
+        }
+        peers.remove(&host.local);
+        let silent = peers.into_iter().filter(|peer| host.links.heard(peer).is_none_or(|ago| ago >= interval));
+        let ask = |peer| ask(&host, peer, interval);
+        stream::iter(silent).for_each_concurrent(CONCURRENCY, ask).await;
+    }
+}
+
+async fn ask(host: &Host, peer: PeerId, interval: Duration) {
+    let answer = LinksMessenger(host.links.clone()).ask(peer, PeerRequest::Presence, 2 * interval).await;
+    let silent_for = host.links.heard(&peer);
+    if answer.is_err() && host.links.is_connected(&peer) && silent_for.is_none_or(|ago| ago >= 4 * interval) {
+        tracing::debug!(%peer, "a connected peer is silent; disconnecting it");
+        host.links.disconnect(peer);
+    }
+}

@@ -1,0 +1,322 @@
+//! One running replica: its Raft core, its queues, its descriptor.
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::Duration,
+};
+
+use libp2p::PeerId;
+use openraft::{Raft, ServerState, async_runtime::WatchReceiver, vote::RaftVote};
+use parking_lot::{Mutex, RwLock};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+use xorum_behaviours::{
+    space::Position,
+    wire::{Descriptor, GroupClock, GroupId, Origin, ReplicaId, ReplicaRole, Route},
+};
+
+use super::{Host, clock::LeaderClock, farewell, housekeeping, propose, read, reconcile};
+use crate::{
+    group::{
+        network::{Network, NetworkHooks},
+        raft::{LogId, Membership, TypeConfig},
+        seam::Facts,
+        state::Head,
+        transfer,
+    },
+    peers::PeerBook,
+    storage::{self, Staging, StateMachine, View},
+};
+
+/// The Raft core of a replica.
+pub type Core = Raft<TypeConfig, StateMachine>;
+
+type Metrics = openraft::type_config::alias::WatchReceiverOf<TypeConfig, openraft::RaftMetrics<TypeConfig>>;
+type ServerMetrics =
+    openraft::type_config::alias::WatchReceiverOf<TypeConfig, openraft::metrics::RaftServerMetrics<TypeConfig>>;
+
+/// What the tasks of a replica share.
+pub struct Shared {
+    /// The group.
+    pub group: GroupId,
+    /// Where it came from.
+    pub origin: Origin,
+    /// This replica.
+    pub id: ReplicaId,
+    /// The Raft core.
+    pub raft: Core,
+    /// The applied state.
+    pub view: View,
+    /// The longest silence before a follower campaigns.
+    pub election_max: Duration,
+    metrics: Metrics,
+    server: ServerMetrics,
+    clock: LeaderClock,
+    descriptor: RwLock<Arc<Descriptor>>,
+    /// When the group's leader was last known.
+    led: Mutex<Instant>,
+    book: Arc<PeerBook>,
+}
+
+/// A running replica.
+pub struct Replica {
+    /// What its tasks share.
+    pub shared: Arc<Shared>,
+    /// Commands that wait to be proposed.
+    pub proposals: mpsc::Sender<propose::Proposal>,
+    /// Reads that wait for a round.
+    pub reads: mpsc::Sender<oneshot::Sender<read::Round>>,
+    /// The snapshot that is being received.
+    pub receiver: tokio::sync::Mutex<transfer::Receiver<Staging>>,
+    /// Wakes the reconcile loop.
+    pub nudge: Arc<tokio::sync::Notify>,
+    /// Ends its tasks.
+    pub token: CancellationToken,
+    /// What its leader's reconcile loop knows about leaves under way.
+    pub removals: farewell::Removals,
+}
+
+impl Replica {
+    /// Starts a replica that the storage has.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or its core does not start.
+    pub(super) async fn start(
+        host: &Arc<Host>,
+        record: &storage::ReplicaRecord,
+    ) -> Result<Arc<Self>, storage::StorageError> {
+        let stored = host.storage.replica(&record.group)?;
+        let id = ReplicaId { peer: host.local, number: record.number };
+        let (misbehaved, reports) = mpsc::channel(64);
+        let hooks = NetworkHooks::new(misbehaved);
+        let messenger = super::messenger::LinksMessenger(host.links.clone());
+        let network = Network::new(record.group, record.origin, id, messenger, hooks);
+        let raft = Core::new(id, Arc::new(host.raft_config()), network, stored.log, stored.machine)
+            .await
+            .map_err(|error| storage::StorageError::stopped(error.to_string()))?;
+        let shared = Arc::new(Shared {
+            group: record.group,
+            origin: record.origin,
+            id,
+            election_max: host.election_max(),
+            metrics: raft.metrics(),
+            server: raft.server_metrics(),
+            clock: LeaderClock::default(),
+            descriptor: RwLock::new(Arc::new(describe(&stored.view.head(), None, 0))),
+            led: Mutex::new(Instant::now()),
+            book: Arc::clone(&host.book),
+            view: stored.view,
+            raft,
+        });
+        let (proposals, proposal_queue) = mpsc::channel(propose::QUEUE);
+        let (reads, read_queue) = mpsc::channel(read::QUEUE);
+        let replica = Arc::new(Self {
+            shared: Arc::clone(&shared),
+            proposals,
+            reads,
+            receiver: tokio::sync::Mutex::new(transfer::Receiver::new()),
+            nudge: Arc::default(),
+            token: host.token.child_token(),
+            removals: farewell::Removals::default(),
+        });
+        replica.spawn(host, propose::run(Arc::clone(&shared), proposal_queue));
+        replica.spawn(host, read::run(Arc::clone(&shared), read_queue));
+        replica.spawn(host, follow(Arc::clone(host), Arc::clone(&replica)));
+        replica.spawn(host, reconcile::run(Arc::clone(host), Arc::clone(&replica), reports));
+        replica.spawn(host, housekeeping::run(Arc::clone(&shared)));
+        Ok(replica)
+    }
+
+    fn spawn(&self, host: &Host, task: impl Future<Output = ()> + Send + 'static) {
+        let token = self.token.clone();
+        host.tracker.spawn(async move {
+            tokio::select! {
+                () = task => {}
+                () = token.cancelled() => {}
+            }
+        });
+    }
+
+    /// Stops its tasks and its core. What is in flight is told nothing: its outcome is unknown.
+    pub(super) async fn stop(&self) {
+        self.token.cancel();
+        if let Err(error) = self.shared.raft.shutdown().await {
+            tracing::warn!(group = %self.shared.group, %error, "a Raft core did not end by itself");
+        }
+    }
+
+    /// Milliseconds for which it may have missed writes: zero when it leads or hears its leader.
+    pub fn stale_ms(&self) -> u64 {
+        let metrics = self.shared.metrics.borrow_watched();
+        match metrics.last_quorum_acked.as_ref().filter(|_| metrics.state == ServerState::Leader) {
+            Some(acked) => acked.elapsed().as_millis() as u64,
+            None => {
+                drop(metrics);
+                self.shared.led.lock().elapsed().as_millis() as u64
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Does it lead, as far as it knows?
+    pub fn is_leader(&self) -> bool {
+        self.server.borrow_watched().state == ServerState::Leader
+    }
+
+    /// Its term, and whether it leads in it.
+    pub fn term(&self) -> (u64, bool) {
+        let server = self.server.borrow_watched();
+        (server.vote.leader_id().term, server.state == ServerState::Leader && server.vote.is_committed())
+    }
+
+    /// The group clock; none unless it leads and has applied an entry of its own.
+    pub fn leader_clock(&self) -> Option<GroupClock> {
+        let (term, leads) = self.term();
+        let applied = || {
+            let head = self.view.head();
+            head.applied.map(|id| (**id.committed_leader_id(), head.clock))
+        };
+        leads.then(|| self.clock.now(term, applied)).flatten()
+    }
+
+    /// Does the group, as applied here, own the position? A replica that applied nothing yet owns none.
+    pub fn owns(&self, position: &Position) -> bool {
+        let descriptor = self.descriptor.read();
+        !descriptor.voters.is_empty() && descriptor.prefix.contains(position)
+    }
+
+    /// The group's descriptor, as applied here.
+    pub fn descriptor(&self) -> Arc<Descriptor> {
+        Arc::clone(&self.descriptor.read())
+    }
+
+    /// The descriptor, and where the voters are.
+    pub fn route(&self) -> Route {
+        self.book.route(&self.descriptor())
+    }
+
+    /// The peers of all members, as effective here.
+    pub fn member_peers(&self) -> BTreeSet<PeerId> {
+        let server = self.server.borrow_watched();
+        server.membership_config.membership().nodes().map(|(id, _)| id.peer).collect()
+    }
+
+    /// The ends of the log and of what is applied.
+    pub fn progress(&self) -> (Option<LogId>, Option<LogId>) {
+        let data = self.raft.data_metrics();
+        let data = data.borrow_watched();
+        (data.last_log, data.last_applied)
+    }
+
+    /// What this replica is to its group.
+    pub fn role(&self) -> ReplicaRole {
+        let server = self.server.borrow_watched();
+        match server.state {
+            ServerState::Leader => ReplicaRole::Leader,
+            _ if server.membership_config.voter_ids().any(|voter| voter == self.id) => ReplicaRole::Voter,
+            _ => ReplicaRole::Learner,
+        }
+    }
+
+    /// Everything that Raft tells, as of now.
+    pub fn metrics(&self) -> openraft::RaftMetrics<TypeConfig> {
+        self.metrics.borrow_watched().clone()
+    }
+
+    /// For how long no leader has been known.
+    pub fn leaderless_for(&self) -> Duration {
+        match self.server.borrow_watched().current_leader {
+            Some(_) => Duration::ZERO,
+            None => self.led.lock().elapsed(),
+        }
+    }
+
+    /// What the seam checks messages against.
+    pub fn facts(&self) -> Facts {
+        let server = self.server.borrow_watched();
+        let data = self.raft.data_metrics();
+        let committed = data.borrow_watched().local_committed;
+        let membership = server.membership_config.membership();
+        Facts::new(self.id, server.vote, committed, membership.nodes().map(|(id, _)| *id).collect())
+    }
+
+    fn refresh(&self) {
+        let (leader, term) = {
+            let server = self.server.borrow_watched();
+            (server.current_leader.map(|leader| leader.peer), server.vote.leader_id().term)
+        };
+        if leader.is_some() {
+            *self.led.lock() = Instant::now();
+        }
+        *self.descriptor.write() = Arc::new(describe(&self.view.head(), leader, term));
+    }
+}
+
+/// A descriptor, from applied state only.
+fn describe(head: &Head, leader: Option<PeerId>, term: u64) -> Descriptor {
+    let membership: &Membership = head.membership.membership();
+    Descriptor {
+        group: head.group,
+        prefix: head.prefix,
+        epoch: head.epoch,
+        term,
+        voters: membership.voter_ids().collect(),
+        leader,
+        clock: head.clock,
+    }
+}
+
+/// Follows what Raft tells: keeps the descriptor, and ends the replica when its core has.
+async fn follow(host: Arc<Host>, replica: Arc<Replica>) {
+    let shared = &replica.shared;
+    let mut metrics = shared.metrics.clone();
+    let mut seen = None;
+    loop {
+        let (now, running) = {
+            let metrics = metrics.borrow_and_update();
+            let state = metrics.state;
+            let applied_membership = metrics.committed_membership_config.log_id().map(|id| id.index);
+            ((state, metrics.vote, metrics.current_leader, applied_membership), metrics.running_state.clone())
+        };
+        if let Err(fatal) = running {
+            tracing::error!(group = %shared.group, %fatal, "a replica stopped");
+            host.forget(&shared.group, shared.id.number);
+            return;
+        }
+        if shared.is_leader() || now.2.is_some() {
+            *shared.led.lock() = Instant::now();
+        }
+        if seen != Some(now) {
+            seen = Some(now);
+            shared.refresh();
+            replica.nudge.notify_one();
+            host.cache.learn((*shared.descriptor()).clone());
+        } else if shared.descriptor().epoch != shared.view.head().epoch {
+            shared.refresh();
+        }
+        if metrics.changed().await.is_err() {
+            // A core that panicked leaves `running_state` as it was.
+            tracing::error!(group = %shared.group, "a Raft core ended without a word");
+            host.forget(&shared.group, shared.id.number);
+            return;
+        }
+    }
+}
+
+impl std::fmt::Debug for Replica {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Replica").field(&self.shared.id).finish()
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Shared").field(&self.id).finish()
+    }
+}
+
