@@ -1,0 +1,287 @@
+//! All connections: chooses one for each lane, dials where there is none, and closes those to the silent.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use libp2p::{
+    Multiaddr, PeerId,
+    core::{ConnectedPoint, Endpoint, transport::PortUse},
+    multiaddr::Protocol,
+    swarm::{
+        CloseConnection, ConnectionDenied, ConnectionId, DialError, FromSwarm, NetworkBehaviour, NotifyHandler,
+        THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+        behaviour::{ConnectionClosed, ConnectionEstablished, DialFailure},
+        dial_opts::{DialOpts, PeerCondition},
+    },
+};
+use tokio::sync::mpsc;
+
+use super::{
+    Class, Event,
+    error::NotSent,
+    handler::{Handler, Shared},
+    peers::{Command, Peer},
+};
+use crate::{admission::Gate, wire::PeerRole};
+
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_millis(500);
+/// The most failed dials that are remembered; past it those whose backoff is over are forgotten.
+const REMEMBERED_FAILURES: usize = 1024;
+
+/// One established connection.
+#[derive(Debug)]
+struct Connection {
+    id: ConnectionId,
+    /// Lower is better.
+    rank: u8,
+    /// It is being closed: nothing new goes there.
+    closing: bool,
+}
+
+/// A peer whose last dial failed.
+#[derive(Debug)]
+struct Failure {
+    times: u32,
+    until: Instant,
+    why: String,
+}
+
+/// See the module.
+pub struct Behaviour {
+    shared: Arc<Shared>,
+    gate: Gate,
+    commands: mpsc::UnboundedReceiver<Command>,
+    reports: mpsc::Receiver<Event>,
+    /// Oldest first.
+    connections: HashMap<PeerId, Vec<Connection>>,
+    /// Dials that lanes wait for; none where another behaviour's is under way.
+    dialing: HashMap<PeerId, Option<ConnectionId>>,
+    /// Where streams were last asked for.
+    opening: HashMap<(PeerId, Class), ConnectionId>,
+    failures: HashMap<PeerId, Failure>,
+    events: VecDeque<ToSwarm<Event, Class>>,
+}
+
+impl Behaviour {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        gate: Gate,
+        commands: mpsc::UnboundedReceiver<Command>,
+        reports: mpsc::Receiver<Event>,
+    ) -> Self {
+        Self {
+            shared,
+            gate,
+            commands,
+            reports,
+            connections: HashMap::new(),
+            dialing: HashMap::new(),
+            opening: HashMap::new(),
+            failures: HashMap::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    fn handler(&self, id: PeerId) -> Handler {
+        let theirs = self.gate.established(&id);
+        let offered = match (self.gate.role(), theirs) {
+            (PeerRole::Client, _) => Vec::new(),
+            (PeerRole::Peer, PeerRole::Client) => vec![Class::Operation],
+            (PeerRole::Peer, PeerRole::Peer) => Class::ALL.to_vec(),
+        };
+        Handler::new(self.shared.clone(), id, self.shared.peers.get(&id), offered, theirs == PeerRole::Peer)
+    }
+
+    /// The connection for new streams to a peer: the best kind, and of those the oldest.
+    fn best(&self, peer: &PeerId) -> Option<ConnectionId> {
+        let usable = self.connections.get(peer)?.iter().filter(|connection| !connection.closing);
+        usable.min_by_key(|connection| connection.rank).map(|connection| connection.id)
+    }
+
+    /// Gets a stream for a lane that wants one.
+    fn open(&mut self, id: PeerId, class: Class) {
+        if let Some(connection) = self.best(&id) {
+            self.opening.insert((id, class), connection);
+            let handler = NotifyHandler::One(connection);
+            self.events.push_back(ToSwarm::NotifyHandler { peer_id: id, handler, event: class });
+        } else if let Some(Failure { why, .. }) =
+            self.failures.get(&id).filter(|failure| failure.until > Instant::now())
+        {
+            let why = NotSent::Unreachable(why.clone());
+            self.shared.peers.get(&id).lane(class).fail(&why);
+        } else if !self.dialing.contains_key(&id) {
+            let opts = DialOpts::peer_id(id).condition(PeerCondition::NotDialing).build();
+            self.dialing.insert(id, Some(opts.connection_id()));
+            self.events.push_back(ToSwarm::Dial { opts });
+        }
+    }
+
+    /// Gets streams for the lanes of a peer that want one, unless they were asked for already.
+    fn open_wanted(&mut self, id: PeerId, peer: &Peer) {
+        for class in Class::ALL {
+            if peer.lane(class).is_opening() && !self.opening.contains_key(&(id, class)) {
+                self.open(id, class);
+            }
+        }
+    }
+
+    fn disconnect(&mut self, id: PeerId) {
+        let peer = self.shared.peers.get(&id);
+        peer.disconnecting.store(false, Ordering::Release);
+        for connection in self.connections.get_mut(&id).into_iter().flatten() {
+            connection.closing = true;
+        }
+        self.events.push_back(ToSwarm::CloseConnection { peer_id: id, connection: CloseConnection::All });
+        peer.connected.store(false, Ordering::Release);
+        for class in Class::ALL {
+            self.opening.remove(&(id, class));
+            peer.lane(class).stop();
+        }
+        self.open_wanted(id, &peer);
+    }
+
+    fn on_established(
+        &mut self,
+        ConnectionEstablished { peer_id, connection_id, endpoint, .. }: ConnectionEstablished<'_>,
+    ) {
+        self.dialing.remove(&peer_id);
+        self.failures.remove(&peer_id);
+        let connection = Connection { id: connection_id, rank: rank(endpoint), closing: false };
+        self.connections.entry(peer_id).or_default().push(connection);
+        let peer = self.shared.peers.get(&peer_id);
+        peer.connected.store(true, Ordering::Release);
+        self.open_wanted(peer_id, &peer);
+    }
+
+    fn on_closed(&mut self, closed: ConnectionClosed<'_>) {
+        let id = closed.peer_id;
+        if let Some(connections) = self.connections.get_mut(&id) {
+            connections.retain(|connection| connection.id != closed.connection_id);
+            if connections.is_empty() {
+                self.connections.remove(&id);
+                self.gate.forget(&id);
+            }
+        }
+        let peer = self.shared.peers.get(&id);
+        peer.connected.store(self.best(&id).is_some(), Ordering::Release);
+        for class in Class::ALL {
+            if self.opening.get(&(id, class)) == Some(&closed.connection_id) {
+                self.opening.remove(&(id, class));
+            }
+        }
+        self.open_wanted(id, &peer);
+    }
+
+    fn on_dial_failure(&mut self, DialFailure { peer_id, error, connection_id }: DialFailure<'_>) {
+        let Some(id) = peer_id else { return };
+        match self.dialing.get(&id) {
+            Some(Some(ours)) if *ours != connection_id => return,
+            Some(_) => {}
+            None => return,
+        }
+        if matches!(error, DialError::DialPeerConditionFalse(_)) {
+            self.dialing.insert(id, None);
+            return;
+        }
+        self.dialing.remove(&id);
+        let why = crate::admission::cause(error).map_or_else(|| error.to_string(), |cause| cause.to_string());
+        self.note_failure(id, why.clone());
+        let peer = self.shared.peers.get(&id);
+        for class in Class::ALL {
+            if !self.opening.contains_key(&(id, class)) {
+                peer.lane(class).fail(&NotSent::Unreachable(why.clone()));
+            }
+        }
+    }
+
+    fn note_failure(&mut self, id: PeerId, why: String) {
+        let now = Instant::now();
+        if self.failures.len() >= REMEMBERED_FAILURES {
+            self.failures.retain(|_, failure| failure.until > now);
+        }
+        let times = self.failures.get(&id).map_or(0, |failure| failure.times) + 1;
+        let longest = BACKOFF_MAX.min(BACKOFF_MIN * 2u32.pow(times.min(5)));
+        let until = now + longest.mul_f64(rand::random_range(0.5..1.0));
+        self.failures.insert(id, Failure { times, until, why });
+    }
+}
+
+/// TCP (and memory) before QUIC, direct before relayed.
+fn rank(endpoint: &ConnectedPoint) -> u8 {
+    let address = endpoint.get_remote_address();
+    let has = |wanted: fn(&Protocol<'_>) -> bool| address.iter().any(|part| wanted(&part));
+    if has(|part| matches!(part, Protocol::P2pCircuit)) {
+        2
+    } else {
+        u8::from(has(|part| matches!(part, Protocol::QuicV1 | Protocol::Quic)))
+    }
+}
+
+impl NetworkBehaviour for Behaviour {
+    type ConnectionHandler = Handler;
+    type ToSwarm = Event;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(self.handler(peer))
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(self.handler(peer))
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            FromSwarm::ConnectionEstablished(established) => self.on_established(established),
+            FromSwarm::ConnectionClosed(closed) => self.on_closed(closed),
+            FromSwarm::DialFailure(failure) => self.on_dial_failure(failure),
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
+        match event {}
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Event, THandlerInEvent<Self>>> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Poll::Ready(event);
+            }
+            if let Poll::Ready(Some(command)) = self.commands.poll_recv(cx) {
+                match command {
+                    Command::Open(peer, class) => self.open(peer, class),
+                    Command::Disconnect(peer) => self.disconnect(peer),
+                }
+                continue;
+            }
+            return match self.reports.poll_recv(cx) {
+                Poll::Ready(Some(event)) => Poll::Ready(ToSwarm::GenerateEvent(event)),
+                Poll::Ready(None) | Poll::Pending => Poll::Pending,
+            };
+        }
+    }
+}
+
+impl Drop for Behaviour {
+    fn drop(&mut self) {
+        self.shared.peers.close();
+    }
+}
