@@ -1,0 +1,421 @@
+//! A replica's log, vote and committed id, as openraft wants them.
+//!
+//! What is appended is readable at once, from a tail in memory; it is durable when the writer says so. Of what is
+//! durable the tail keeps the newest `log_cache_bytes`; what is older is read from the engine, as of one moment.
+
+use std::{
+    collections::VecDeque,
+    fmt::Debug,
+    io,
+    ops::{Bound, RangeBounds},
+    sync::Arc,
+};
+
+use openraft::{
+    OptionalSend, RaftLogReader,
+    storage::{IOFlushed, LogState, RaftLogStorage},
+};
+use parking_lot::Mutex;
+use xorum_behaviours::wire::{self, GroupId, ReplicaNumber};
+
+use super::{
+    Shared,
+    engine::{Engine, Frozen, Row, Space},
+    error::StorageError,
+    keys,
+    writer::{Fence, Write},
+};
+use crate::group::raft::{Entry, LogId, TypeConfig, Vote};
+
+/// The most bytes of entries that [`RaftLogReader::limited_get_log_entries`] gives, but for a single larger entry.
+const MAX_READ_BYTES: usize = 1024 * 1024;
+
+/// A replica's log.
+#[derive(Clone)]
+pub struct LogStore {
+    shared: Arc<Shared>,
+    group: GroupId,
+    number: ReplicaNumber,
+    fence: Fence,
+    tail: Arc<Mutex<Tail>>,
+}
+
+/// An entry in the tail.
+struct Kept {
+    entry: Entry,
+    bytes: usize,
+}
+
+/// What is known of the log without reading it.
+struct Tail {
+    vote: Option<Vote>,
+    committed: Option<LogId>,
+    purged: Option<LogId>,
+    /// The index of the first entry; without entries, the end.
+    first: u64,
+    /// The last entry, or, without entries, the last purged.
+    last: Option<LogId>,
+    /// The newest entries, up to the last.
+    kept: VecDeque<Kept>,
+    kept_bytes: usize,
+    /// The index up to which entries are durable, exclusive.
+    durable_end: u64,
+    /// Counts truncations: an append of before one says nothing of what is appended after it.
+    truncations: u64,
+}
+
+impl Tail {
+    fn end(&self) -> u64 {
+        next_index(self.last)
+    }
+
+    fn first_kept(&self) -> u64 {
+        self.end() - self.kept.len() as u64
+    }
+
+    fn push(&mut self, kept: Kept) -> Result<(), StorageError> {
+        let index = kept.entry.log_id.index;
+        if self.first == self.end() {
+            self.first = index;
+        } else if index != self.end() {
+            let reason = format_args!("entry {index} appended behind {}", self.end() - 1);
+            return Err(StorageError::corrupt("the log", reason));
+        }
+        self.last = Some(kept.entry.log_id);
+        self.kept_bytes += kept.bytes;
+        self.kept.push_back(kept);
+        Ok(())
+    }
+
+    /// Forgets durable entries, oldest first, until what is kept is within bounds.
+    fn shrink(&mut self, max_bytes: usize) {
+        while self.kept_bytes > max_bytes && self.first_kept() < self.durable_end {
+            self.pop_front();
+        }
+    }
+
+    fn pop_front(&mut self) {
+        if let Some(kept) = self.kept.pop_front() {
+            self.kept_bytes -= kept.bytes;
+        }
+    }
+
+    fn pop_back(&mut self) {
+        if let Some(kept) = self.kept.pop_back() {
+            self.kept_bytes -= kept.bytes;
+        }
+    }
+}
+
+fn next_index(id: Option<LogId>) -> u64 {
+    id.map_or(0, |id| id.index + 1)
+}
+
+impl LogStore {
+    /// Reads what the engine holds of a replica's log. Nothing of it may be waiting in the writer.
+    pub(super) fn open(
+        shared: Arc<Shared>,
+        group: GroupId,
+        number: ReplicaNumber,
+        fence: Fence,
+    ) -> Result<Self, StorageError> {
+        let engine = &shared.engine;
+        let vote = read(engine, &keys::vote(&group, number), "a vote")?;
+        let committed = read(engine, &keys::committed(&group, number), "a committed id")?;
+        let purged = read::<LogId>(engine, &keys::purged(&group, number), "a purged id")?;
+        let frozen = engine.frozen();
+        remove_purged(&shared, &frozen, &group, number, purged)?;
+        let last = end_entry(&frozen, &group, number, purged, true)?.or(purged);
+        let first = end_entry(&frozen, &group, number, purged, false)?;
+        let tail = Tail {
+            vote,
+            committed,
+            purged,
+            first: first.map_or(next_index(last), |id| id.index),
+            last,
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            durable_end: next_index(last),
+            truncations: 0,
+        };
+        Ok(Self { shared, group, number, fence, tail: Arc::new(Mutex::new(tail)) })
+    }
+
+    fn key(&self, index: u64) -> Vec<u8> {
+        keys::entry(&self.group, self.number, index)
+    }
+
+    fn write(&self, write: Write) {
+        self.shared.writer.submit(write.fenced(&self.fence));
+    }
+
+    /// The entries from `start` to before `end`, as many as there are; but no more than `max_bytes`, once there is one.
+    fn entries(&self, start: u64, end: u64, max_bytes: usize) -> Result<Vec<Entry>, StorageError> {
+        let (start, middle, frozen, kept) = {
+            let tail = self.tail.lock();
+            let start = start.max(tail.first);
+            let end = end.min(tail.end()).max(start);
+            let middle = tail.first_kept().clamp(start, end);
+            let skipped = middle.saturating_sub(tail.first_kept()) as usize;
+            let kept = limited(tail.kept.iter().skip(skipped).take((end - middle) as usize), max_bytes);
+            if start == middle {
+                return Ok(kept.into_iter().map(|(entry, _)| entry).collect());
+            }
+            // What is below the kept entries is durable, and stays as it is in this view.
+            (start, middle, self.shared.engine.frozen(), kept)
+        };
+        let (mut entries, mut bytes) = self.stored(&frozen, start, middle, max_bytes)?;
+        if entries.len() as u64 == middle - start {
+            for (entry, entry_bytes) in kept {
+                bytes = entry_bytes.saturating_add(bytes);
+                if bytes > max_bytes {
+                    break;
+                }
+                entries.push(entry);
+            }
+        }
+        Ok(entries)
+    }
+
+    fn stored(
+        &self,
+        frozen: &Frozen,
+        start: u64,
+        end: u64,
+        max_bytes: usize,
+    ) -> Result<(Vec<Entry>, usize), StorageError> {
+        let range = (Bound::Included(self.key(start)), Bound::Excluded(self.key(end)));
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        for row in frozen.range(Space::Log, range) {
+            let (key, value) = row?;
+            if !entries.is_empty() && bytes + value.len() > max_bytes {
+                return Ok((entries, bytes));
+            }
+            bytes += value.len();
+            let entry = decode_entry(&key, &value)?;
+            if entry.log_id.index != start + entries.len() as u64 {
+                break;
+            }
+            entries.push(entry);
+        }
+        if entries.len() as u64 != end - start {
+            let missing = start + entries.len() as u64;
+            return Err(StorageError::corrupt("the log", format_args!("entry {missing} is missing")));
+        }
+        Ok((entries, bytes))
+    }
+}
+
+/// The first of the entries, and those behind it that are within the limit with it; each with its bytes.
+fn limited<'a>(kept: impl Iterator<Item = &'a Kept>, max_bytes: usize) -> Vec<(Entry, usize)> {
+    let mut bytes: usize = 0;
+    kept.enumerate()
+        .take_while(|(i, kept)| {
+            bytes = bytes.saturating_add(kept.bytes);
+            *i == 0 || bytes <= max_bytes
+        })
+        .map(|(_, kept)| (kept.entry.clone(), kept.bytes))
+        .collect()
+}
+
+fn decode_entry(key: &[u8], value: &[u8]) -> Result<Entry, StorageError> {
+    let entry: Entry = wire::decode(value).map_err(StorageError::undecodable("a log entry"))?;
+    if keys::index_of_entry(key) != Some(entry.log_id.index) {
+        return Err(StorageError::corrupt("a log entry", "its key is another's"));
+    }
+    Ok(entry)
+}
+
+fn read<T: serde::de::DeserializeOwned>(engine: &Engine, key: &[u8], what: &str) -> Result<Option<T>, StorageError> {
+    engine.get(Space::Raft, key)?.map(|value| wire::decode(&value).map_err(StorageError::undecodable(what))).transpose()
+}
+
+/// A purge records what it purges first, and may then have been cut short: finishes it.
+fn remove_purged(
+    shared: &Shared,
+    frozen: &Frozen,
+    group: &GroupId,
+    number: ReplicaNumber,
+    purged: Option<LogId>,
+) -> Result<(), StorageError> {
+    let Some(purged) = purged else { return Ok(()) };
+    let range =
+        (Bound::Included(keys::entry(group, number, 0)), Bound::Included(keys::entry(group, number, purged.index)));
+    let mut rows = Vec::new();
+    for row in frozen.range(Space::Log, range) {
+        rows.push(Row::remove(Space::Log, row?.0));
+    }
+    if !rows.is_empty() {
+        shared.writer.submit(Write::lazy(rows));
+    }
+    Ok(())
+}
+
+/// The first entry behind what is purged, or the last.
+fn end_entry(
+    frozen: &Frozen,
+    group: &GroupId,
+    number: ReplicaNumber,
+    purged: Option<LogId>,
+    last: bool,
+) -> Result<Option<LogId>, StorageError> {
+    let range = (
+        Bound::Included(keys::entry(group, number, next_index(purged))),
+        Bound::Included(keys::entry(group, number, u64::MAX)),
+    );
+    let mut rows = frozen.range(Space::Log, range);
+    let Some(row) = (if last { rows.next_back() } else { rows.next() }) else { return Ok(None) };
+    let (key, value) = row?;
+    Ok(Some(decode_entry(&key, &value)?.log_id))
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<Entry>, io::Error> {
+        let start = match range.start_bound() {
+            Bound::Included(start) => *start,
+            Bound::Excluded(before) => before.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(last) => last.saturating_add(1),
+            Bound::Excluded(end) => *end,
+            Bound::Unbounded => u64::MAX,
+        };
+        Ok(self.entries(start, end, usize::MAX)?)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
+        Ok(self.entries(start, end, MAX_READ_BYTES)?)
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        Ok(self.tail.lock().vote)
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
+        let tail = self.tail.lock();
+        Ok(LogState { last_purged_log_id: tail.purged, last_log_id: tail.last })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        let row = Row::put(
+            Space::Raft,
+            keys::vote(&self.group, self.number),
+            wire::encode(vote).map_err(StorageError::from)?,
+        );
+        self.shared.writer.write(Write::synced(vec![row]).fenced(&self.fence)).await?;
+        self.tail.lock().vote = Some(*vote);
+        Ok(())
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        let key = keys::committed(&self.group, self.number);
+        let row = match &committed {
+            Some(id) => Row::put(Space::Raft, key, wire::encode(id).map_err(StorageError::from)?),
+            None => Row::remove(Space::Raft, key),
+        };
+        self.tail.lock().committed = committed;
+        self.write(Write::lazy(vec![row]));
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        Ok(self.tail.lock().committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries = entries.into_iter();
+        let mut rows = Vec::with_capacity(entries.size_hint().0);
+        let mut kept = Vec::with_capacity(entries.size_hint().0);
+        for entry in entries {
+            let value = wire::encode(&entry).map_err(StorageError::from)?;
+            kept.push(Kept { bytes: value.len(), entry });
+            rows.push(Row::put(Space::Log, self.key(kept[kept.len() - 1].entry.log_id.index), value));
+        }
+        let (end, truncations) = {
+            let mut tail = self.tail.lock();
+            for kept in kept {
+                tail.push(kept)?;
+            }
+            (tail.end(), tail.truncations)
+        };
+        let tail = self.tail.clone();
+        let max_bytes = self.shared.config.log_cache_bytes;
+        let done = move |result: Result<(), StorageError>| {
+            if result.is_ok() {
+                let mut tail = tail.lock();
+                if tail.truncations == truncations {
+                    tail.durable_end = end;
+                    tail.shrink(max_bytes);
+                }
+            }
+            callback.io_completed(result.map_err(io::Error::from));
+        };
+        self.shared.writer.submit_in_turn(Write::synced(rows).fenced(&self.fence).then(done)).await;
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        let (start, end) = {
+            let mut tail = self.tail.lock();
+            let end = tail.end();
+            let start = next_index(last).clamp(tail.first, end);
+            for _ in start..end {
+                tail.pop_back();
+            }
+            tail.last = if start == end { tail.last } else { last.max(tail.purged) };
+            tail.first = tail.first.min(tail.end());
+            tail.durable_end = tail.durable_end.min(start);
+            tail.truncations += 1;
+            (start, end)
+        };
+        let rows = (start..end).map(|index| Row::remove(Space::Log, self.key(index))).collect();
+        self.write(Write::synced(rows));
+        Ok(())
+    }
+
+    async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
+        let (start, end) = {
+            let mut tail = self.tail.lock();
+            if tail.purged.is_some_and(|purged| purged >= upto) {
+                return Ok(());
+            }
+            let start = tail.first;
+            let end = tail.end().min(upto.index + 1);
+            while tail.first_kept() <= upto.index && !tail.kept.is_empty() {
+                tail.pop_front();
+            }
+            tail.purged = Some(upto);
+            if tail.last.is_none_or(|last| last.index <= upto.index) {
+                tail.last = Some(upto);
+                tail.durable_end = tail.durable_end.max(upto.index + 1);
+            }
+            tail.first = tail.first.max(upto.index + 1);
+            (start, end)
+        };
+        let row = Row::put(
+            Space::Raft,
+            keys::purged(&self.group, self.number),
+            wire::encode(&upto).map_err(StorageError::from)?,
+        );
+        let rows = std::iter::once(row).chain((start..end).map(|index| Row::remove(Space::Log, self.key(index))));
+        self.write(Write::lazy(rows.collect()));
+        Ok(())
+    }
+}
