@@ -183,3 +183,203 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use futures::poll;
+    use openraft::RaftNetworkV2;
+
+    use super::*;
+    use crate::group::{
+        messenger::AskError,
+        network::{
+            testing::{Counts, Far, Input, client, input, leader, raft_answer, success, wish},
+            timeouts::Purpose,
+        },
+        raft::Vote,
+        seam::testing::{blank, log_id, replica},
+    };
+
+    /// An append of the entries after `prev` up to `last`, all of term 1.
+    fn append(prev: u64, last: u64) -> AppendRequest {
+        AppendRequest {
+            vote: leader(),
+            prev_log_id: Some(log_id(1, prev)),
+            entries: (prev + 1..=last).map(|index| blank(1, index)).collect(),
+            leader_commit: None,
+        }
+    }
+
+    fn accepted(result: Option<Item>) -> u64 {
+        let end = result.expect("a result").expect("an answer").expect("a success");
+        end.expect("an entry").index
+    }
+
+    struct Rig {
+        stream: AppendStream<crate::group::network::testing::Line, Input>,
+        give: futures::channel::mpsc::UnboundedSender<AppendRequest>,
+        counts: Arc<Counts>,
+        far: Far,
+    }
+
+    fn rig() -> Rig {
+        let (client, far) = client(Purpose::Replication);
+        let (give, input, counts) = input();
+        let stream = AppendStream::new(client.route().clone(), input, wish(50));
+        Rig { stream, give, counts, far }
+    }
+
+    impl Rig {
+        fn give(&self, request: AppendRequest) {
+            self.give.unbounded_send(request).expect("the stream is there");
+        }
+
+        /// Polls the stream once; it must have nothing to say.
+        async fn nothing_yet(&mut self) {
+            assert!(poll!(self.stream.next()).is_pending());
+        }
+    }
+
+    #[tokio::test]
+    async fn input_is_not_polled_before_the_stream_is() {
+        let rig = rig();
+        rig.give(append(1, 2));
+        assert_eq!(rig.counts.polled(), 0);
+    }
+
+    #[tokio::test]
+    async fn input_is_not_polled_while_an_append_is_in_flight_nor_before_its_result_was_returned() {
+        let mut rig = rig();
+        rig.give(append(1, 2));
+        rig.give(append(2, 3));
+        rig.nothing_yet().await;
+        let (first, answer) = rig.far.append().await;
+        assert_eq!(first.entries.len(), 1);
+        let polled = rig.counts.polled();
+        rig.nothing_yet().await;
+        assert!(rig.far.arrived().is_none());
+        answer.send(success()).expect("the client waits");
+        assert_eq!(accepted(rig.stream.next().await), 2);
+        assert_eq!((rig.counts.polled(), rig.counts.pulled()), (polled, 1));
+        rig.nothing_yet().await;
+        assert_eq!(rig.counts.pulled(), 2);
+        assert_eq!(rig.far.append().await.0.prev_log_id, Some(log_id(1, 2)));
+    }
+
+    #[tokio::test]
+    async fn an_append_without_entries_is_held_and_sent_if_nothing_comes() {
+        let mut rig = rig();
+        rig.give(append(4, 4));
+        let begun = Instant::now();
+        rig.nothing_yet().await;
+        assert!(rig.far.arrived().is_none(), "it is held at first");
+        let Rig { stream, far, counts, .. } = &mut rig;
+        let (_, answer) = tokio::select! {
+            _ = stream.next() => panic!("a result without an answer"),
+            arrived = far.append() => arrived,
+        };
+        assert!(begun.elapsed() >= HOLD);
+        let polled = counts.polled();
+        assert!(poll!(stream.next()).is_pending());
+        assert_eq!(counts.polled(), polled, "once sent, it is in flight like any other");
+        answer.send(success()).expect("the client waits");
+        assert_eq!(accepted(stream.next().await), 4);
+    }
+
+    #[tokio::test]
+    async fn a_held_append_goes_with_its_successor_and_both_results_come_with_no_pull_between() {
+        let mut rig = rig();
+        rig.give(append(4, 4));
+        rig.give(append(4, 6));
+        rig.give(append(6, 7));
+        rig.nothing_yet().await;
+        let (sent, answer) = rig.far.append().await;
+        assert_eq!((sent.entries.len(), rig.counts.pulled()), (2, 2));
+        answer.send(success()).expect("the client waits");
+        assert_eq!(accepted(rig.stream.next().await), 4);
+        assert_eq!(rig.counts.pulled(), 2);
+        assert_eq!(accepted(rig.stream.next().await), 6);
+        assert_eq!(rig.counts.pulled(), 2);
+        rig.nothing_yet().await;
+        assert_eq!(rig.counts.pulled(), 3);
+    }
+
+    #[tokio::test]
+    async fn two_appends_without_entries_are_one_message_with_the_later_commit() {
+        let mut rig = rig();
+        rig.give(append(4, 4));
+        rig.give(AppendRequest { leader_commit: Some(log_id(1, 4)), ..append(4, 4) });
+        rig.nothing_yet().await;
+        let (sent, answer) = rig.far.append().await;
+        assert_eq!(sent.leader_commit, Some(log_id(1, 4)));
+        answer.send(success()).expect("the client waits");
+        assert_eq!(accepted(rig.stream.next().await), 4);
+        assert_eq!(accepted(rig.stream.next().await), 4);
+        rig.nothing_yet().await;
+        assert!(rig.far.arrived().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_held_append_at_the_end_of_input_is_sent_at_once() {
+        let mut rig = rig();
+        rig.give(append(4, 4));
+        rig.give.close_channel();
+        rig.nothing_yet().await;
+        let (_, answer) = rig.far.arrived().expect("sent by the first poll");
+        answer.send(success()).expect("the client waits");
+        assert_eq!(accepted(rig.stream.next().await), 4);
+        assert!(rig.stream.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_failure_of_a_merged_append_is_returned_once_and_ends_the_stream() {
+        for answer in [Err(AskError::MaybeSent("cut".into())), raft_answer(&AppendResponse::Conflict)] {
+            let mut rig = rig();
+            rig.give(append(4, 4));
+            rig.give(append(4, 6));
+            rig.nothing_yet().await;
+            let conflict = answer.is_ok();
+            rig.far.append().await.1.send(answer).expect("the client waits");
+            match rig.stream.next().await.expect("a result") {
+                Err(RPCError::Network(_)) => assert!(!conflict),
+                Ok(Err(StreamAppendError::Conflict(at))) => assert!(conflict && at == log_id(1, 4)),
+                other => panic!("{other:?}"),
+            }
+            assert!(rig.stream.next().await.is_none());
+            assert_eq!(rig.counts.pulled(), 2);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_append_accepted_in_part_ends_the_stream_after_its_result() {
+        let mut rig = rig();
+        rig.give(append(4, 6));
+        rig.nothing_yet().await;
+        let part = raft_answer(&AppendResponse::PartialSuccess(Some(log_id(1, 5))));
+        rig.far.append().await.1.send(part).expect("the client waits");
+        assert_eq!(accepted(rig.stream.next().await), 5);
+        assert!(rig.stream.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn an_append_that_does_not_continue_a_held_one_ends_the_stream_unsent() {
+        let mut rig = rig();
+        rig.give(append(4, 4));
+        rig.give(AppendRequest { vote: Vote::new_committed(2, replica(1)), ..append(4, 5) });
+        assert!(matches!(rig.stream.next().await, Some(Err(RPCError::Network(_)))));
+        assert!(rig.stream.next().await.is_none());
+        assert!(rig.far.arrived().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_heartbeat_that_is_not_answered_times_out() {
+        let (mut client, mut far) = client(Purpose::Heartbeat);
+        let beat = futures::stream::iter([append(4, 4)]);
+        let mut answers = client.stream_append(beat, wish(20)).await.expect("no connection is made");
+        assert!(matches!(answers.next().await, Some(Err(RPCError::Timeout(_)))));
+        assert!(answers.next().await.is_none());
+        assert!(far.arrived().is_some());
+    }
+}

@@ -55,6 +55,11 @@ impl<M, S> Client<M, S> {
     pub(super) fn new(route: Route<M>) -> Self {
         Self { route: Arc::new(route), snapshots: PhantomData }
     }
+
+    #[cfg(test)]
+    pub(super) const fn route(&self) -> &Arc<Route<M>> {
+        &self.route
+    }
 }
 
 impl<M: Messenger> Route<M> {
@@ -245,4 +250,113 @@ fn encode<T: Serialize>(body: &T) -> Result<Vec<u8>, RPCError<TypeConfig>> {
 
 fn unsendable(error: EncodeError) -> RPCError<TypeConfig> {
     Unreachable::new(&error).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use xorum_behaviours::wire::ReplicaNumber;
+
+    use super::*;
+    use crate::group::{
+        network::testing::{Far, client, leader, raft_answer, success, wish},
+        seam::testing::{blank, log_id, put, replica},
+    };
+
+    fn request(entries: Vec<crate::group::raft::Entry>) -> AppendRequest {
+        AppendRequest { vote: leader(), prev_log_id: Some(log_id(1, 4)), entries, leader_commit: None }
+    }
+
+    /// Answers what is asked next.
+    async fn answer(far: &mut Far, answer: Result<PeerAnswer, AskError>) {
+        far.raft.recv().await.expect("the client asks").answer.send(answer).expect("the client waits");
+    }
+
+    #[tokio::test]
+    async fn who_cannot_be_reached_grants_neither_vote_nor_pre_vote() {
+        let vote = VoteRequest::new(Vote::new(2, replica(1)), None);
+        for pre_vote in [false, true] {
+            let (mut client, mut far) = client(Purpose::Replication);
+            let asked = async {
+                if pre_vote {
+                    client.pre_vote(vote.clone(), wish(5_000)).await
+                } else {
+                    client.vote(vote.clone(), wish(5_000)).await
+                }
+            };
+            let (outcome, ()) = tokio::join!(asked, answer(&mut far, Err(AskError::NotSent("no route".into()))));
+            assert!(matches!(outcome, Err(RPCError::Unreachable(_))), "{outcome:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_vote_that_nobody_answers_times_out() {
+        let (mut client, _far) = client(Purpose::Replication);
+        let outcome = client.vote(VoteRequest::new(Vote::new(2, replica(1)), None), wish(20)).await;
+        assert!(matches!(outcome, Err(RPCError::Timeout(_))), "{outcome:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_raft_s_answer_is_unreachable_and_only_the_dead_are_told_of() {
+        for told in [GroupAnswer::NotYet, GroupAnswer::Busy, GroupAnswer::Refused("no".into())] {
+            let (mut client, mut far) = client(Purpose::Replication);
+            let asked = client.append_entries(request(vec![]), wish(50));
+            let (outcome, ()) = tokio::join!(asked, answer(&mut far, Ok(PeerAnswer::Group(told))));
+            assert!(matches!(outcome, Err(RPCError::Unreachable(_))), "{outcome:?}");
+            assert!(far.told.gone.lock().is_empty() && far.told.misbehaved.lock().is_empty());
+        }
+        let (mut client, mut far) = client(Purpose::Replication);
+        let asked = client.append_entries(request(vec![]), wish(50));
+        let gone = Ok(PeerAnswer::Group(GroupAnswer::Gone(ReplicaNumber(5))));
+        let (outcome, ()) = tokio::join!(asked, answer(&mut far, gone));
+        assert!(matches!(outcome, Err(RPCError::Unreachable(_))), "{outcome:?}");
+        assert_eq!(*far.told.gone.lock(), [(replica(2), ReplicaNumber(5))]);
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_another_kind_is_unreachable_and_told_of() {
+        let answers = [
+            Ok(PeerAnswer::Member(true)),
+            Ok(PeerAnswer::Group(GroupAnswer::Gone(ReplicaNumber(1)))),
+            Ok(PeerAnswer::Group(GroupAnswer::Raft(vec![0xff].into()))),
+            Err(AskError::Malformed("noise".into())),
+        ];
+        for told in answers {
+            let (mut client, mut far) = client(Purpose::Replication);
+            let asked = client.append_entries(request(vec![]), wish(50));
+            let (outcome, ()) = tokio::join!(asked, answer(&mut far, told));
+            assert!(matches!(outcome, Err(RPCError::Unreachable(_))), "{outcome:?}");
+            assert_eq!(far.told.misbehaved.lock().len(), 1);
+            assert!(far.told.gone.lock().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_follower_whose_log_went_back_is_unreachable_and_told_of() {
+        let (mut client, mut far) = client(Purpose::Replication);
+        let asked = client.append_entries(request(vec![blank(1, 5)]), wish(50));
+        let (outcome, ()) = tokio::join!(asked, answer(&mut far, success()));
+        assert!(outcome.expect("accepted").is_success());
+        let again = AppendRequest { prev_log_id: Some(log_id(1, 5)), ..request(vec![]) };
+        let asked = client.append_entries(again, wish(50));
+        let (outcome, ()) = tokio::join!(asked, answer(&mut far, raft_answer(&AppendResponse::Conflict)));
+        assert!(matches!(outcome, Err(RPCError::Unreachable(_))), "{outcome:?}");
+        let went_back = Violation::LogWentBack { prev: log_id(1, 5), matched: log_id(1, 5) };
+        assert_eq!(*far.told.misbehaved.lock(), [(replica(2), went_back)]);
+    }
+
+    #[tokio::test]
+    async fn an_append_longer_than_a_message_is_cut_and_answered_in_part() {
+        static MEBIBYTE: [u8; 1 << 20] = [7; 1 << 20];
+        let (mut client, mut far) = client(Purpose::Replication);
+        let entries = (5..=12).map(|index| put(1, index, &MEBIBYTE)).collect();
+        let asked = client.append_entries(request(entries), wish(50));
+        let (outcome, sent) = tokio::join!(asked, async {
+            let (sent, answer) = far.append().await;
+            answer.send(success()).expect("the client waits");
+            sent
+        });
+        let last = sent.entries.last().expect("some were sent").log_id;
+        assert!(sent.entries.len() < 8);
+        assert_eq!(outcome.expect("accepted"), AppendResponse::PartialSuccess(Some(last)));
+    }
 }

@@ -12,10 +12,13 @@
 //! What cannot be delivered is `Unreachable` to openraft, which then waits by [`backoff`](Client) before it tries again;
 //! so is what the other side is not ready to take (`NotYet`, `Busy`), refuses, or is dead to (`Gone`), and so is an
 //! answer that breaks a rule.
+#![allow(clippy::result_large_err, reason = "openraft's own error types")]
 
 mod append;
 mod client;
 mod matched;
+#[cfg(test)]
+mod testing;
 mod timeouts;
 mod transmit;
 mod watch;

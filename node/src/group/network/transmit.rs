@@ -132,3 +132,118 @@ async fn ask<M: Messenger>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use openraft::{RaftNetworkV2, errors::ReplicationClosed};
+    use xorum_behaviours::wire::ReplicaNumber;
+
+    use super::*;
+    use crate::group::{
+        network::{
+            testing::{Far, client, leader, rows, snapshot, wish},
+            timeouts::Purpose,
+        },
+        seam::testing::{log_id, replica},
+    };
+
+    async fn answered(far: &mut Far, answer: Result<BulkAnswer, AskError>) -> BulkRequest {
+        let asked = far.bulk.recv().await.expect("the client sends");
+        asked.answer.send(answer).expect("the client waits");
+        asked.request
+    }
+
+    fn installed(vote: Vote) -> Result<BulkAnswer, AskError> {
+        Ok(BulkAnswer::Installed(seam::encode(&vote).expect("it is small").into()))
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_goes_in_order_and_a_chunk_whose_answer_was_lost_goes_again() {
+        let (mut client, mut far) = client(Purpose::Replication);
+        let sent = client.full_snapshot(leader(), snapshot(rows(3), None), std::future::pending(), wish(200));
+        let far_end = async {
+            let BulkRequest::Begin { transfer, head, to, .. } = answered(&mut far, Ok(BulkAnswer::Continue)).await
+            else {
+                panic!("it begins with its head")
+            };
+            let head: SnapshotHead = seam::decode(&head).expect("a head");
+            assert_eq!((head.vote, head.meta.last_log_id, to), (leader(), Some(log_id(1, 5)), ReplicaNumber(2)));
+            let lost = Err(AskError::MaybeSent("cut".into()));
+            let answers = [
+                Ok(BulkAnswer::Continue),
+                lost,
+                Ok(BulkAnswer::Busy),
+                Ok(BulkAnswer::Continue),
+                Ok(BulkAnswer::Continue),
+            ];
+            for (answer, expected) in answers.into_iter().zip([0, 1, 1, 1, 2]) {
+                let request = answered(&mut far, answer).await;
+                let row = rows(3)[expected as usize].clone();
+                assert_eq!(request, BulkRequest::Rows { transfer, sequence: expected, rows: vec![row] });
+            }
+            let end = answered(&mut far, installed(leader())).await;
+            assert_eq!(end, BulkRequest::End { transfer, chunks: 3, rows: 3 });
+        };
+        let (outcome, ()) = tokio::join!(sent, far_end);
+        assert_eq!(outcome.expect("installed").vote, leader());
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_that_is_cancelled_stops_at_once() {
+        let (mut client, mut far) = client(Purpose::Replication);
+        let (cancel, cancelled) = tokio::sync::oneshot::channel::<()>();
+        let cancelled = async move {
+            let _ = cancelled.await;
+            ReplicationClosed::new("stopped")
+        };
+        let sent = client.full_snapshot(leader(), snapshot(rows(1), None), cancelled, wish(200));
+        let (outcome, _asked) = tokio::join!(sent, async {
+            let asked = far.bulk.recv().await.expect("it begins");
+            cancel.send(()).expect("the client waits");
+            asked
+        });
+        assert!(matches!(outcome, Err(StreamingError::Closed(_))), "{outcome:?}");
+    }
+
+    #[tokio::test]
+    async fn rows_that_cannot_be_read_are_a_storage_error() {
+        let (mut client, mut far) = client(Purpose::Replication);
+        let broken = snapshot(rows(1), Some(SnapshotError::Storage("torn".into())));
+        let sent = client.full_snapshot(leader(), broken, std::future::pending(), wish(200));
+        let (outcome, ()) = tokio::join!(sent, async {
+            answered(&mut far, Ok(BulkAnswer::Continue)).await;
+            answered(&mut far, Ok(BulkAnswer::Continue)).await;
+        });
+        assert!(matches!(outcome, Err(StreamingError::StorageError(_))), "{outcome:?}");
+    }
+
+    #[tokio::test]
+    async fn a_transfer_breaks_off_where_the_other_side_is_not_ready_refuses_or_is_gone() {
+        let answers = [
+            Ok(BulkAnswer::NotYet),
+            Ok(BulkAnswer::Refused("no".into())),
+            Ok(BulkAnswer::Gone(ReplicaNumber(2))),
+            installed(Vote::new_committed(0, replica(3))),
+        ];
+        for answer in answers {
+            let (mut client, mut far) = client(Purpose::Replication);
+            let gone = matches!(answer, Ok(BulkAnswer::Gone(_)));
+            let bad = matches!(answer, Ok(BulkAnswer::Installed(_)));
+            let sent = client.full_snapshot(leader(), snapshot(rows(1), None), std::future::pending(), wish(200));
+            let (outcome, _) = tokio::join!(sent, answered(&mut far, answer));
+            assert!(matches!(outcome, Err(StreamingError::Unreachable(_))), "{outcome:?}");
+            assert_eq!((far.told.gone.lock().len() == 1, far.told.misbehaved.lock().len() == 1), (gone, bad));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_higher_vote_told_after_a_snapshot_is_handed_on_without_being_called_granted() {
+        let (mut client, mut far) = client(Purpose::Replication);
+        let sent = client.full_snapshot(leader(), snapshot(rows(0), None), std::future::pending(), wish(200));
+        let (outcome, ()) = tokio::join!(sent, async {
+            answered(&mut far, Ok(BulkAnswer::Continue)).await;
+            answered(&mut far, installed(Vote::new_committed(3, replica(2)))).await;
+        });
+        assert_eq!(outcome.expect("answered").vote, Vote::new(3, replica(2)));
+    }
+}

@@ -1,7 +1,7 @@
 //! Builders for tests: short names for replicas, votes and entries.
 
 use libp2p::identity::Keypair;
-use openraft::{EntryPayload, impls::leader_id_std::CommittedLeaderId};
+use openraft::{EntryPayload, type_config::alias::CommittedLeaderIdOf};
 use xorum_behaviours::wire::{
     ClientCommand, CommandId, CommandNumber, GroupClock, GroupId, Op, Origin, ReplicaId, ReplicaNumber, SessionId,
 };
@@ -9,7 +9,7 @@ use xorum_behaviours::wire::{
 use super::Facts;
 use crate::group::{
     command::{Body, Command},
-    raft::{Entry, LogId, Membership},
+    raft::{Entry, LogId, Membership, TypeConfig},
 };
 
 pub(crate) const GROUP: GroupId = GroupId([7; 32]);
@@ -22,7 +22,7 @@ pub(crate) fn replica(number: u8) -> ReplicaId {
 }
 
 pub(crate) fn log_id(term: u64, index: u64) -> LogId {
-    LogId { leader_id: CommittedLeaderId { term }, index }
+    LogId { leader_id: CommittedLeaderIdOf::<TypeConfig>::new(term), index }
 }
 
 pub(crate) fn blank(term: u64, index: u64) -> Entry {

@@ -35,13 +35,8 @@ pub enum Violation {
     #[error("replica numbers up to {0} are dead here")]
     Gone(ReplicaNumber),
     /// Its vote is for another than who sends it.
-    #[error("sent by {sender} with a vote for {named}")]
-    NotTheSender {
-        /// Who is voted for.
-        named: ReplicaId,
-        /// Who sent it.
-        sender: ReplicaId,
-    },
+    #[error("a vote for {0}, who did not send it")]
+    NotTheSender(ReplicaId),
     /// It speaks in this replica's own name.
     #[error("it speaks in the receiver's name")]
     NamesUs,

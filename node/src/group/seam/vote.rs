@@ -48,5 +48,5 @@ fn from_sender(vote: &Vote, sender: ReplicaId, facts: &Facts<'_>) -> Result<(), 
     if named.peer == facts.me.peer {
         return Err(Violation::NamesUs);
     }
-    if named != sender { Err(Violation::NotTheSender { named, sender }) } else { Ok(()) }
+    if named != sender { Err(Violation::NotTheSender(named)) } else { Ok(()) }
 }
