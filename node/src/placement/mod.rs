@@ -25,6 +25,8 @@ pub mod leadership;
 pub mod liveness;
 pub mod seats;
 pub mod step;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 pub use seats::wanted;

@@ -61,7 +61,8 @@ pub(super) fn standing_learners(view: &View, config: &PlacementConfig, wanted: &
         return BTreeSet::new();
     }
     let seated = view.seated();
-    let learning = |peer: &PeerId| view.live_learner(peer, config).is_some();
+    // A voter that is to go becomes a learner.
+    let learning = |peer: &PeerId| view.has_live_replica(peer, config);
     let others = |peer: &&PeerId| !wanted.contains(*peer);
     let candidates = closest_first(view, view.peers.keys().filter(others).filter(|p| view.is_candidate(p, config)));
     let present: BTreeSet<PeerId> = candidates.iter().filter(|peer| learning(peer)).copied().collect();
@@ -135,7 +136,9 @@ impl Holders {
     /// How many voters there are to be; odd.
     fn seats(&self, view: &View, config: &PlacementConfig) -> usize {
         let voters = self.live.len() + self.leaving.len() + self.dead.len();
-        let present = voters.min(voters - self.leaving.len() + self.candidates.len());
+        // A candidate that holds a seat with a dead replica is to follow itself, not a leaver.
+        let newcomers = self.candidates.difference(&self.dead).count();
+        let present = voters.min(voters - self.leaving.len() + newcomers);
         let staying = self.live.iter().filter(|peer| view.farewell(peer) == Farewell::Stays).count();
         let live = staying + self.candidates.len();
         let seats = present.max(live.min(usize::from(config.replication_factor)));

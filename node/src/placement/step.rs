@@ -90,7 +90,7 @@ pub fn plan(view: &View, config: &PlacementConfig) -> Action {
     if let Some(action) = change.voters(view, config) {
         return action;
     }
-    let absent = |peer: &&PeerId| view.live_learner(peer, config).is_none();
+    let absent = |peer: &&PeerId| !view.has_live_replica(peer, config);
     if let Some(peer) = change.missing.first().or_else(|| standing.iter().find(absent)) {
         return bring_in(view, *peer);
     }
@@ -220,11 +220,17 @@ impl Change {
         change
     }
 
-    /// The joint change that can be entered now: the whole of it, or else the part that what is ready allows.
+    /// The joint change that can be entered now: the whole of it, or else, from an odd count, the part
+    /// that what is ready allows.
     fn voters(&self, view: &View, config: &PlacementConfig) -> Option<Action> {
         let ready: BTreeSet<ReplicaId> = self.add.iter().filter(|learner| is_ready(view, learner)).copied().collect();
         let whole = self.missing.is_empty() && ready.len() == self.add.len();
-        let (add, remove) = if whole { (ready, self.remove.clone()) } else { self.part(view, config, ready) };
+        let odd = view.seated().len() % 2 == 1;
+        let (add, remove) = match whole {
+            true => (ready, self.remove.clone()),
+            false if odd => self.part(view, config, ready),
+            false => return None,
+        };
         if add.is_empty() && remove.is_empty() {
             return None;
         }

@@ -154,6 +154,12 @@ impl View {
         of_peer.max_by_key(|learner| learner.number).copied()
     }
 
+    /// Has the peer a replica, voter or learner, that is not dead?
+    pub(super) fn has_live_replica(&self, peer: &PeerId, config: &PlacementConfig) -> bool {
+        let members = self.voters.iter().flatten().chain(&self.learners);
+        members.into_iter().any(|member| member.peer == *peer && !self.is_dead(member, config))
+    }
+
     /// How far the replica is; the leader's own is as far as can be.
     pub(super) fn progress(&self, replica: &ReplicaId) -> ReplicaView {
         if *replica == self.local {
