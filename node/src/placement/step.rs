@@ -110,10 +110,9 @@ pub fn plan(view: &View, config: &PlacementConfig) -> Action {
         return Action::Wait(WaitFor::Removed(**removed));
     }
     if let Some(sole) = sole_voter(&view.seated()).filter(|sole| is_going(view, sole)) {
-        let heir = standing.iter().find_map(|peer| view.live_learner(peer, config));
-        return heir
-            .filter(|heir| heir.peer != sole.peer)
-            .map_or(Action::Nothing, |heir| Action::Wait(WaitFor::Probe(heir)));
+        let heir = standing.iter().filter(|peer| view.is_candidate(peer, config));
+        let heir = heir.filter_map(|peer| view.live_learner(peer, config)).find(|heir| heir.peer != sole.peer);
+        return heir.map_or(Action::Nothing, |heir| Action::Wait(WaitFor::Probe(heir)));
     }
     spread(view).map_or(Action::Nothing, |to| Action::TransferLeadership { to })
 }

@@ -216,6 +216,8 @@ impl World {
         assert!(!joint || *action == Action::FinishJoint, "a half-done joint change is finished first: {action:?}");
         match action {
             Action::Nothing | Action::Wait(_) => self.catch_up(),
+            // Without a quorum the entry is never committed.
+            Action::FinishJoint if !had_quorum => self.catch_up(),
             Action::FinishJoint => self.finish_joint(),
             Action::Mint { peer } => {
                 self.fresh.insert(*peer, ReplicaNumber(self.next_number));
@@ -259,6 +261,9 @@ impl World {
             remove.iter().filter(|v| self.view().is_dead(v, &self.config)).map(|v| v.peer).collect();
         for peer in self.peers.iter_mut().filter(|(id, _)| dead.contains(id)) {
             peer.1.removed_as_dead = true;
+        }
+        for learner in add {
+            self.peers.get_mut(&learner.peer).expect("a known peer").removed_as_dead = false;
         }
         self.learners.retain(|learner| !add.contains(learner));
         self.voters = vec![old, next];
