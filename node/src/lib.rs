@@ -1,12 +1,20 @@
 //! Xorum: a decentralised, strongly consistent key-value network.
 
 pub mod api;
+mod bootstrap;
 pub mod config;
 pub mod data_dir;
 pub mod error;
+mod founding;
 pub mod group;
+mod host;
 mod node;
+mod peers;
+pub mod placement;
+mod router;
+mod start;
 pub mod storage;
+mod swarm;
 
 pub use libp2p::{Multiaddr, PeerId};
 pub use node::Node;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 use parking_lot::RwLock;
 use tokio::sync::mpsc;
-use xorum_behaviours::wire::{PeerAddrs, PeerRole};
+use xorum_behaviours::wire::{Descriptor, PeerAddrs, PeerRole, Route};
 
 /// The most peers that are remembered.
 const MAX_PEERS: usize = 4_096;
@@ -108,6 +108,12 @@ impl PeerBook {
     /// A peer's addresses, as they are told to others.
     pub fn tell(&self, peers: impl IntoIterator<Item = PeerId>) -> Vec<PeerAddrs> {
         peers.into_iter().map(|peer| PeerAddrs { peer, addrs: self.addrs(&peer) }).collect()
+    }
+
+    /// A descriptor, and where its voters are.
+    pub fn route(&self, descriptor: &Descriptor) -> Route {
+        let addrs = self.tell(descriptor.voters.iter().map(|voter| voter.peer));
+        Route { descriptor: descriptor.clone(), addrs }
     }
 
     /// Everyone known: id, addresses, role, and whether connected.

@@ -12,6 +12,12 @@ impl Distance {
     pub(super) const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
+
+    /// How many leading bits the two positions have in common.
+    pub fn leading_zeros(&self) -> u32 {
+        let zero_bytes = self.0.iter().take_while(|byte| **byte == 0).count();
+        zero_bytes as u32 * 8 + self.0.get(zero_bytes).map_or(0, |byte| byte.leading_zeros())
+    }
 }
 
 impl fmt::Display for Distance {

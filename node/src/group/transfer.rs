@@ -197,6 +197,16 @@ impl<S: SnapshotSink> Receiver<S> {
         }
     }
 
+    /// Who sends a transfer, if it is the one under way.
+    pub fn sender(&self, transfer: TransferId) -> Option<ReplicaId> {
+        let of = match &self.state {
+            State::Idle => return None,
+            State::Staging(staging) => &staging.of,
+            State::Installing(of) | State::Installed(of, _) => of,
+        };
+        (of.id == transfer).then_some(of.sender)
+    }
+
     /// Takes the rows out if they are of this transfer; what was there stays if not.
     fn take_staging(&mut self, of: Transfer) -> Option<Staging<S>> {
         match std::mem::replace(&mut self.state, State::Idle) {

@@ -27,7 +27,7 @@ pub async fn run(shared: Arc<Shared>) {
         let metrics = shared.metrics();
         let last = metrics.last_log_index.unwrap_or(0);
         let purged = metrics.purged.map_or(0, |id| id.index);
-        let appended = shared.view.appended_bytes();
+        let appended = shared.log.appended_bytes();
         let grown = appended.saturating_sub(bytes_at_cut);
         if last.saturating_sub(purged) > MAX_ENTRIES || grown > MAX_BYTES {
             let applied = metrics.last_applied.map_or(0, |id| id.index);

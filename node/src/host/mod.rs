@@ -26,6 +26,7 @@ pub mod reconcile;
 pub mod replica;
 pub mod service;
 pub mod survey;
+mod transfers;
 
 use std::{
     collections::BTreeMap,
@@ -43,7 +44,7 @@ use xorum_behaviours::{
     wire::{Descriptor, Genesis, GroupId, NetworkId, Route},
 };
 
-use self::{farewell::Going, presence::Presence, replica::Replica};
+use self::{farewell::Going, presence::Presence, replica::Replica, transfers::Transfers};
 use crate::{peers::PeerBook, router::DescriptorCache, storage::Storage, swarm};
 
 /// All groups of this peer.
@@ -59,6 +60,7 @@ pub struct Host {
     presence: Presence,
     going: Going,
     replicas: RwLock<BTreeMap<GroupId, Arc<Replica>>>,
+    transfers: Transfers,
     /// Held while a replica comes to be or ends.
     lifecycle: tokio::sync::Mutex<()>,
     token: CancellationToken,
@@ -113,6 +115,7 @@ impl Host {
             presence,
             going: Going::default(),
             replicas: RwLock::default(),
+            transfers: Transfers::default(),
             lifecycle: tokio::sync::Mutex::default(),
             token,
             tracker,
@@ -165,6 +168,24 @@ impl Host {
 
     fn listen_addrs(&self) -> Vec<Multiaddr> {
         self.swarm.listen_addrs()
+    }
+
+    /// Raft's settings for this network's groups.
+    fn raft_config(&self) -> Result<Arc<openraft::Config>, openraft::ConfigError> {
+        let raft = self.genesis.timings.raft;
+        let config = openraft::Config {
+            cluster_name: "xorum".into(),
+            heartbeat_interval: raft.heartbeat_ms,
+            election_timeout_min: raft.election_min_ms,
+            election_timeout_max: raft.election_max_ms,
+            snapshot_policy: openraft::SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: 0,
+            max_payload_entries: 1_024,
+            enable_pre_vote: Some(true),
+            enable_leader_restore: Some(false),
+            ..openraft::Config::default()
+        };
+        config.validate().map(Arc::new)
     }
 
     /// The network's silence after which a replica is dead.

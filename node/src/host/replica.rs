@@ -16,20 +16,20 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use xorum_behaviours::{
     space::Position,
-    wire::{Descriptor, GroupClock, GroupId, Origin, ReplicaId, ReplicaRole, Route},
+    wire::{Descriptor, GroupClock, GroupId, Origin, ReplicaId, ReplicaNumber, ReplicaRole, Route},
 };
 
 use super::{Host, clock::LeaderClock, farewell, housekeeping, propose, read, reconcile};
 use crate::{
     group::{
-        network::{Network, NetworkHooks},
+        network::Network,
         raft::{LogId, Membership, TypeConfig},
         seam::Facts,
         state::Head,
         transfer,
     },
     peers::PeerBook,
-    storage::{self, Staging, StateMachine, View},
+    storage::{self, LogStore, SnapshotData, Staging, StateMachine, View},
 };
 
 /// The Raft core of a replica.
@@ -38,6 +38,11 @@ pub type Core = Raft<TypeConfig, StateMachine>;
 type Metrics = openraft::type_config::alias::WatchReceiverOf<TypeConfig, openraft::RaftMetrics<TypeConfig>>;
 type ServerMetrics =
     openraft::type_config::alias::WatchReceiverOf<TypeConfig, openraft::metrics::RaftServerMetrics<TypeConfig>>;
+type DataMetrics =
+    openraft::type_config::alias::WatchReceiverOf<TypeConfig, openraft::metrics::RaftDataMetrics<TypeConfig>>;
+
+/// What openraft's network noticed that may wait for the reconcile loop.
+const NOTICES: usize = 64;
 
 /// What the tasks of a replica share.
 pub struct Shared {
@@ -51,14 +56,19 @@ pub struct Shared {
     pub raft: Core,
     /// The applied state.
     pub view: View,
+    /// The log.
+    pub log: LogStore,
     /// The longest silence before a follower campaigns.
     pub election_max: Duration,
     metrics: Metrics,
     server: ServerMetrics,
+    data: DataMetrics,
     clock: LeaderClock,
     descriptor: RwLock<Arc<Descriptor>>,
-    /// When the group's leader was last known.
+    /// When the group's leader was last heard.
     led: Mutex<Instant>,
+    /// The highest dead number of the group on this peer.
+    dead: Option<ReplicaNumber>,
     book: Arc<PeerBook>,
 }
 
@@ -91,13 +101,16 @@ impl Replica {
     ) -> Result<Arc<Self>, storage::StorageError> {
         let stored = host.storage.replica(&record.group)?;
         let id = ReplicaId { peer: host.local, number: record.number };
-        let (misbehaved, reports) = mpsc::channel(64);
-        let hooks = NetworkHooks::new(misbehaved);
+        let dead = host.storage.dead_number(&record.group)?;
+        let (noticed, notices) = mpsc::channel(NOTICES);
+        let watcher = Arc::new(reconcile::Watcher(noticed));
         let messenger = super::messenger::LinksMessenger(host.links.clone());
-        let network = Network::new(record.group, record.origin, id, messenger, hooks);
-        let raft = Core::new(id, Arc::new(host.raft_config()), network, stored.log, stored.machine)
+        let network = Network::<_, SnapshotData>::new(record.group, record.origin, id, messenger, watcher);
+        let log = stored.log.clone();
+        let config = host.raft_config().map_err(storage::StorageError::stopped)?;
+        let raft = Core::new(id, config, network, stored.log, stored.machine)
             .await
-            .map_err(|error| storage::StorageError::stopped(error.to_string()))?;
+            .map_err(storage::StorageError::stopped)?;
         let shared = Arc::new(Shared {
             group: record.group,
             origin: record.origin,
@@ -105,8 +118,11 @@ impl Replica {
             election_max: host.election_max(),
             metrics: raft.metrics(),
             server: raft.server_metrics(),
+            data: raft.data_metrics(),
             clock: LeaderClock::default(),
             descriptor: RwLock::new(Arc::new(describe(&stored.view.head(), None, 0))),
+            dead,
+            log,
             led: Mutex::new(Instant::now()),
             book: Arc::clone(&host.book),
             view: stored.view,
@@ -118,7 +134,7 @@ impl Replica {
             shared: Arc::clone(&shared),
             proposals,
             reads,
-            receiver: tokio::sync::Mutex::new(transfer::Receiver::new()),
+            receiver: tokio::sync::Mutex::new(transfer::Receiver::default()),
             nudge: Arc::default(),
             token: host.token.child_token(),
             removals: farewell::Removals::default(),
@@ -126,9 +142,17 @@ impl Replica {
         replica.spawn(host, propose::run(Arc::clone(&shared), proposal_queue));
         replica.spawn(host, read::run(Arc::clone(&shared), read_queue));
         replica.spawn(host, follow(Arc::clone(host), Arc::clone(&replica)));
-        replica.spawn(host, reconcile::run(Arc::clone(host), Arc::clone(&replica), reports));
+        replica.spawn(host, reconcile::run(Arc::clone(host), Arc::clone(&replica), notices));
         replica.spawn(host, housekeeping::run(Arc::clone(&shared)));
         Ok(replica)
+    }
+
+    /// Shows that this replica leads, by a read index.
+    pub(super) async fn confirm_leadership(&self, within: Duration) -> bool {
+        let (reply, round) = oneshot::channel();
+        self.shared.is_leader()
+            && self.reads.try_send(reply).is_ok()
+            && matches!(tokio::time::timeout(within, round).await, Ok(Ok(read::Round::Confirmed)))
     }
 
     fn spawn(&self, host: &Host, task: impl Future<Output = ()> + Send + 'static) {
@@ -208,8 +232,7 @@ impl Shared {
 
     /// The ends of the log and of what is applied.
     pub fn progress(&self) -> (Option<LogId>, Option<LogId>) {
-        let data = self.raft.data_metrics();
-        let data = data.borrow_watched();
+        let data = self.data.borrow_watched();
         (data.last_log, data.last_applied)
     }
 
@@ -228,21 +251,32 @@ impl Shared {
         self.metrics.borrow_watched().clone()
     }
 
-    /// For how long no leader has been known.
+    /// For how long no leader has been heard.
     pub fn leaderless_for(&self) -> Duration {
-        match self.server.borrow_watched().current_leader {
-            Some(_) => Duration::ZERO,
-            None => self.led.lock().elapsed(),
-        }
+        if self.is_leader() { Duration::ZERO } else { self.led.lock().elapsed() }
     }
 
-    /// What the seam checks messages against.
-    pub fn facts(&self) -> Facts {
-        let server = self.server.borrow_watched();
-        let data = self.raft.data_metrics();
-        let committed = data.borrow_watched().local_committed;
-        let membership = server.membership_config.membership();
-        Facts::new(self.id, server.vote, committed, membership.nodes().map(|(id, _)| *id).collect())
+    /// Judges a message by what this replica knows now.
+    pub fn with_facts<T>(&self, judge: impl FnOnce(&Facts<'_>) -> T) -> T {
+        let (vote, membership) = {
+            let server = self.server.borrow_watched();
+            (server.vote, Arc::clone(&server.membership_config))
+        };
+        let committed = self.data.borrow_watched().local_committed;
+        judge(&Facts {
+            group: self.group,
+            me: self.id,
+            vote: Some(vote),
+            committed,
+            membership: Some(membership.membership()),
+            dead: self.dead,
+            term_at: &|index| self.log.term_in_memory(index),
+        })
+    }
+
+    /// Notes that the group's leader was heard.
+    pub fn note_leader(&self) {
+        *self.led.lock() = Instant::now();
     }
 
     fn refresh(&self) {
@@ -250,9 +284,6 @@ impl Shared {
             let server = self.server.borrow_watched();
             (server.current_leader.map(|leader| leader.peer), server.vote.leader_id().term)
         };
-        if leader.is_some() {
-            *self.led.lock() = Instant::now();
-        }
         *self.descriptor.write() = Arc::new(describe(&self.view.head(), leader, term));
     }
 }
@@ -287,9 +318,6 @@ async fn follow(host: Arc<Host>, replica: Arc<Replica>) {
             tracing::error!(group = %shared.group, %fatal, "a replica stopped");
             host.forget(&shared.group, shared.id.number);
             return;
-        }
-        if shared.is_leader() || now.2.is_some() {
-            *shared.led.lock() = Instant::now();
         }
         if seen != Some(now) {
             seen = Some(now);

@@ -23,6 +23,7 @@ use xorum_behaviours::{
 use super::{Host, lifecycle::NoReplica, replica::Replica};
 use crate::{
     group::{
+        raft::AppendResponse,
         seam::{self, Checked, SnapshotHead},
         transfer::{Arrived, Ended},
     },
@@ -117,7 +118,12 @@ impl Host {
         let stopped = |error: &dyn std::fmt::Display| GroupAnswer::Refused(error.to_string());
         let body = match checked {
             Checked::Append(request) => match raft.append_entries(request).await {
-                Ok(response) => seam::encode(&response),
+                Ok(response) => {
+                    if !matches!(response, AppendResponse::HigherVote(_)) {
+                        replica.shared.note_leader();
+                    }
+                    seam::encode(&response)
+                }
                 Err(error) => return stopped(&error),
             },
             Checked::Vote(request) => match raft.vote(request).await {
@@ -155,7 +161,7 @@ impl Host {
         let here = |replica: &Arc<Replica>| route.descriptor.voters.contains(&replica.shared.id);
         let out = self.replica(&group).filter(|replica| !here(replica) && !replica.shared.is_leader());
         self.cache.learn(route.descriptor.clone());
-        if let Some(replica) = out.filter(|replica| !replica.shared.is_voter_or_led()) {
+        if let Some(replica) = out.filter(|replica| replica.shared.leaderless_for() > self.election_max()) {
             let host = Arc::clone(self);
             self.spawn(async move {
                 host.ask_membership(&replica).await;

@@ -79,6 +79,11 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// A replica's Raft core does not run.
+    pub(crate) fn stopped(reason: impl std::fmt::Display) -> Self {
+        Self::Engine(format!("a Raft core does not run: {reason}"))
+    }
+
     /// Corruption of a part.
     pub(super) fn corrupt(what: impl Into<String>, reason: impl std::fmt::Display) -> Self {
         Self::Corrupt { what: what.into(), reason: reason.to_string() }

@@ -58,6 +58,8 @@ struct Tail {
     /// The newest entries, up to the last.
     kept: VecDeque<Kept>,
     kept_bytes: usize,
+    /// Bytes of all entries appended since the log was opened.
+    appended_bytes: u64,
     /// The index up to which entries are durable, exclusive.
     durable_end: u64,
     /// Counts truncations: an append of before one says nothing of what is appended after it.
@@ -83,6 +85,7 @@ impl Tail {
         }
         self.last = Some(kept.entry.log_id);
         self.kept_bytes += kept.bytes;
+        self.appended_bytes += kept.bytes as u64;
         self.kept.push_back(kept);
         Ok(())
     }
@@ -112,6 +115,19 @@ fn next_index(id: Option<LogId>) -> u64 {
 }
 
 impl LogStore {
+    /// The term of an entry, where it is among those kept in memory.
+    pub fn term_in_memory(&self, index: u64) -> Option<u64> {
+        let tail = self.tail.lock();
+        let at = index.checked_sub(tail.first_kept())?;
+        let kept = tail.kept.get(usize::try_from(at).ok()?)?;
+        Some(**kept.entry.log_id.committed_leader_id())
+    }
+
+    /// Bytes of all entries appended since the log was opened.
+    pub fn appended_bytes(&self) -> u64 {
+        self.tail.lock().appended_bytes
+    }
+
     /// Reads what the engine holds of a replica's log. Nothing of it may be waiting in the writer.
     pub(super) fn open(
         shared: Arc<Shared>,
@@ -135,6 +151,7 @@ impl LogStore {
             last,
             kept: VecDeque::new(),
             kept_bytes: 0,
+            appended_bytes: 0,
             durable_end: next_index(last),
             truncations: 0,
         };

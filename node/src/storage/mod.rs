@@ -25,6 +25,7 @@ mod records;
 mod replica;
 mod snapshot;
 mod staging;
+mod stream;
 mod usage;
 mod view;
 mod watch;

@@ -1,0 +1,185 @@
+//! Reaching the network, and reaching it again: dials the given and the known addresses with backoff and jitter.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use libp2p::Multiaddr;
+use parking_lot::Mutex;
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+use xorum_behaviours::{
+    admission::{AdmissionError, Gate},
+    wire::NetworkId,
+};
+
+use crate::{
+    error::StartError,
+    peers::PeerBook,
+    swarm::{DialReport, Handle},
+};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LAST_PAUSE: Duration = Duration::from_secs(5);
+/// The most known addresses that one round dials.
+const MAX_DIALS: usize = 32;
+
+/// What reaching the network takes.
+pub(crate) struct Bootstrap {
+    pub(crate) gate: Gate,
+    pub(crate) handle: Handle,
+    pub(crate) book: Arc<PeerBook>,
+    /// Addresses that a person gave: from these, and no others, a joiner learns its network.
+    pub(crate) given: Vec<Multiaddr>,
+    /// Addresses known from an earlier run.
+    pub(crate) known: Vec<Multiaddr>,
+    pub(crate) reports: mpsc::Receiver<DialReport>,
+    /// Turns true when the network has been learned, or refused.
+    pub(crate) learned: watch::Receiver<bool>,
+    pub(crate) refused: Arc<Mutex<Option<StartError>>>,
+}
+
+/// Reached: what keeps a peer connected from then on.
+pub(crate) struct Reached(Bootstrap);
+
+impl Bootstrap {
+    /// Dials once; when the peer has no network yet, dials on until one admits it.
+    ///
+    /// # Errors
+    /// When every given address refused for good, or the network learned is not the one that was asked for.
+    pub(crate) async fn first_contact(self, must_learn: bool) -> Result<Reached, StartError> {
+        for addr in &self.given {
+            self.gate.expect_bootstrap(addr);
+        }
+        if must_learn {
+            return self.contact(None).await;
+        }
+        self.dial_all().await;
+        Ok(Reached(self))
+    }
+
+    /// Dials on until a peer admits this client, for a while.
+    ///
+    /// # Errors
+    /// As [`Self::first_contact`], and when nobody answered in time.
+    pub(crate) async fn contact_within(self, within: Duration) -> Result<Reached, StartError> {
+        for addr in &self.given {
+            self.gate.expect_bootstrap(addr);
+        }
+        self.contact(Some(within)).await
+    }
+
+    async fn contact(mut self, within: Option<Duration>) -> Result<Reached, StartError> {
+        let deadline = within.map(|within| Instant::now() + within);
+        let mut pause = FIRST_PAUSE;
+        let mut refusals: BTreeMap<Multiaddr, AdmissionError> = BTreeMap::new();
+        let mut last = "no answer".to_owned();
+        let mut said = false;
+        loop {
+            self.dial_all().await;
+            let until = Instant::now() + pause.mul_f64(rand::random_range(0.5..1.0));
+            let until = deadline.map_or(until, |deadline| until.min(deadline));
+            loop {
+                if let Some(error) = self.refused.lock().take() {
+                    return Err(error);
+                }
+                if self.is_reached() {
+                    return Ok(Reached(self));
+                }
+                tokio::select! {
+                    changed = self.learned.changed() => if changed.is_err() { return Err(StartError::Stopped) },
+                    report = self.reports.recv() => match report {
+                        Some(DialReport::Connected(_)) => {}
+                        Some(DialReport::Failed { refused, reason }) => {
+                            last = reason;
+                            refusals.extend(refused);
+                            if let Some(error) = self.all_refused(&refusals) {
+                                return Err(error);
+                            }
+                        }
+                        None => return Err(StartError::Stopped),
+                    },
+                    () = tokio::time::sleep_until(until) => break,
+                }
+            }
+            if let (Some(deadline), Some(waited)) = (deadline, within)
+                && Instant::now() >= deadline
+            {
+                return Err(StartError::NoAnswer { waited, reason: last });
+            }
+            if !said && within.is_none() {
+                said = true;
+                tracing::warn!(reason = last, "no bootstrap address has admitted this peer yet; trying on");
+            }
+            pause = (pause * 2).min(LAST_PAUSE);
+        }
+    }
+
+    fn is_reached(&self) -> bool {
+        self.gate.genesis().is_some() && !self.book.connected_peers().is_empty()
+    }
+
+    /// The error that ends the process: every given address refused for a reason that waiting does not mend.
+    fn all_refused(&self, refusals: &BTreeMap<Multiaddr, AdmissionError>) -> Option<StartError> {
+        let of = |addr: &Multiaddr| refusals.iter().find(|(refused, _)| same_place(refused, addr)).map(|(_, why)| why);
+        let mut found = None;
+        for addr in &self.given {
+            found = match of(addr)? {
+                AdmissionError::WrongNetwork { theirs } => Some(StartError::WrongNetwork {
+                    addr: addr.clone(),
+                    theirs: *theirs,
+                    ours: self.network()?,
+                }),
+                error @ AdmissionError::Version { .. } => {
+                    Some(StartError::UnsupportedVersion { addr: addr.clone(), reason: error.to_string() })
+                }
+                _ => return None,
+            };
+        }
+        found
+    }
+
+    fn network(&self) -> Option<NetworkId> {
+        self.gate.genesis()?.network_id().ok()
+    }
+
+    async fn dial_all(&self) {
+        let known = self.known.iter().take(MAX_DIALS);
+        for addr in self.given.iter().chain(known) {
+            self.handle.dial(addr.clone()).await;
+        }
+    }
+}
+
+impl Reached {
+    /// Dials again, in growing pauses, whenever no peer is connected.
+    pub(crate) async fn stay_connected(mut self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let woken = tokio::time::timeout(pause.mul_f64(rand::random_range(0.5..1.0)), self.0.reports.recv()).await;
+            if let Ok(None) = woken {
+                return;
+            }
+            if !self.0.book.connected_peers().is_empty() {
+                pause = FIRST_PAUSE;
+                continue;
+            }
+            if woken.is_err() {
+                let told = self.0.book.to_keep().into_iter().take(MAX_DIALS);
+                let known = told.filter_map(|told| told.addrs.last().cloned()?.with_p2p(told.peer).ok());
+                self.0.known = known.collect();
+                self.0.dial_all().await;
+                pause = (pause * 2).min(LAST_PAUSE);
+            }
+        }
+    }
+}
+
+/// Do two addresses name one place, whatever peer they name?
+fn same_place(a: &Multiaddr, b: &Multiaddr) -> bool {
+    let place = |addr: &Multiaddr| -> Vec<String> {
+        let parts = addr.iter().filter(|part| !matches!(part, libp2p::multiaddr::Protocol::P2p(_)));
+        parts.map(|part| part.to_string()).collect()
+    };
+    place(a) == place(b)
+}
