@@ -77,7 +77,7 @@ impl Replica {
     }
 
     /// The replica as it comes back from its records, as a snapshot or the disk holds them.
-    fn from_its_records(&self) -> Self {
+    fn restarted(&self) -> Self {
         let head = xorum_behaviours::wire::encode(&self.state.head).expect("it is small");
         let head = xorum_behaviours::wire::decode(&head).expect("what we encode can be decoded");
         let records = self.state.sessions.iter().map(|(id, record)| (*id, record.clone()));
@@ -212,7 +212,7 @@ fn invariant_4_a_minted_number_is_never_used_twice() {
         let Applied::Minted(number) = minted else { panic!("{minted:?}") };
         assert!(used.insert(number), "{number} again");
         if round % 7 == 0 {
-            group = group.from_its_records();
+            group = group.restarted();
         }
     }
 }
@@ -329,7 +329,7 @@ proptest! {
             clock += ahead;
             let Issued { id, op } = which.get(&issued).clone();
             if restart {
-                other = other.from_its_records();
+                other = other.restarted();
             }
             prop_assert_eq!(one.client(clock, id, op.clone()), other.client(clock, id, op));
             prop_assert_eq!(one.seen(), other.seen());
