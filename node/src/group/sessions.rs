@@ -53,9 +53,9 @@ impl Sessions {
     }
 
     /// Judges a command at a group clock, in the order in which every replica and the leader ask: kept answer,
-    /// watermark, `expires`, room.
+    /// watermark, `expires`, room. A record whose time has passed counts as forgotten, whether it is yet or not.
     pub fn judge(&self, id: &CommandId, clock: GroupClock, bounds: &Bounds) -> Verdict {
-        let record = self.records.get(&id.session);
+        let record = self.records.get(&id.session).filter(|record| record.expires >= clock);
         if let Some(answer) = record.and_then(|record| record.answers.get(&id.number)) {
             return Verdict::Kept(*answer);
         }
@@ -69,16 +69,15 @@ impl Sessions {
             return Verdict::Refused(Refusal::ExpiresTooFarAhead);
         }
         let full = match record {
-            None => {
-                let forgettable = self.by_expiry.first().is_some_and(|(expires, _)| *expires < clock);
-                self.records.len() >= bounds.max_sessions as usize && !forgettable
-            }
-            Some(record) => {
-                let kept = record.answers.range(id.watermark..).count();
-                kept >= bounds.max_answers as usize
-            }
+            None => self.records.len() - self.expired(clock) >= bounds.max_sessions as usize,
+            Some(record) => record.answers.range(id.watermark..).count() >= bounds.max_answers as usize,
         };
         if full { Verdict::Refused(Refusal::TableFull) } else { Verdict::Fresh }
+    }
+
+    /// How many records count as forgotten at a group clock.
+    fn expired(&self, clock: GroupClock) -> usize {
+        self.by_expiry.iter().take_while(|(expires, _)| *expires < clock).count()
     }
 
     /// Keeps the answer of a command that was judged fresh and has been applied.
@@ -134,3 +133,6 @@ impl Sessions {
         std::mem::take(&mut self.dirty).into_iter().map(|id| (id, self.records.get(&id).cloned())).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

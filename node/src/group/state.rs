@@ -98,7 +98,6 @@ impl GroupState {
             }
             EntryPayload::Normal(command) => {
                 let clock = self.head.clock.max(command.clock);
-                self.sessions.expire(clock);
                 let applied = match command.body {
                     Body::Client(client) => self.apply_client(bounds, clock, client, rows)?,
                     Body::Mint { .. } => {
@@ -107,6 +106,7 @@ impl GroupState {
                         Applied::Minted(number)
                     }
                 };
+                self.sessions.expire(clock);
                 self.head.clock = clock;
                 applied
             }
@@ -115,13 +115,13 @@ impl GroupState {
         Ok(applied)
     }
 
-    /// What the state, as it is, says of a command: what applying it next would, short of its effect.
+    /// What the state, as it is, says of a command: what applying it next would, short of its effect. One that does
+    /// not belong here is told so rather than that there is no room for it.
     pub fn judge(&self, bounds: &Bounds, clock: GroupClock, command: &ClientCommand) -> Verdict {
         match self.sessions.judge(&command.id, clock, bounds) {
-            Verdict::Fresh => match self.refusal(bounds, &command.op) {
-                Some(refusal) => Verdict::Refused(refusal),
-                None => Verdict::Fresh,
-            },
+            verdict @ (Verdict::Fresh | Verdict::Refused(Refusal::TableFull)) => {
+                self.refusal(bounds, &command.op).map_or(verdict, Verdict::Refused)
+            }
             verdict => verdict,
         }
     }
@@ -151,6 +151,7 @@ impl GroupState {
         let ClientCommand { id, op } = command;
         let position = Position::of_key(op.key());
         let next = Version(self.head.revision.0 + 1);
+        // A row that cannot be read ends the apply: nothing may be changed before.
         let answer = match op {
             Op::Put { key, value } => {
                 rows.put(position, key, next, value);
@@ -173,6 +174,8 @@ impl GroupState {
                 }
             }
         };
+        // Makes the room that the verdict counted on.
+        self.sessions.expire(clock);
         if matches!(answer, Answer::Done(_)) {
             self.head.revision = next;
         }
@@ -187,3 +190,6 @@ fn expected_version(expected: Expected) -> Option<Version> {
         Expected::Version(version) => Some(version),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -232,3 +232,197 @@ impl<S: SnapshotSink> Receiver<S> {
 fn refused(why: &str) -> BulkAnswer {
     BulkAnswer::Refused(why.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::*;
+    use crate::group::{
+        raft::{SnapshotMeta, StoredMembership, Vote},
+        seam::testing::{log_id, members, replica},
+    };
+
+    /// Keeps rows in memory; counts the sinks that are alive.
+    #[derive(Debug)]
+    struct Memory {
+        rows: Vec<SnapshotRow>,
+        error: Option<SnapshotError>,
+        alive: Arc<AtomicUsize>,
+    }
+
+    impl Memory {
+        fn new(alive: &Arc<AtomicUsize>) -> Self {
+            alive.fetch_add(1, Ordering::SeqCst);
+            Self { rows: Vec::new(), error: None, alive: alive.clone() }
+        }
+    }
+
+    impl Drop for Memory {
+        fn drop(&mut self) {
+            self.alive.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    impl SnapshotSink for Memory {
+        type Done = Vec<SnapshotRow>;
+
+        async fn push(&mut self, rows: Vec<SnapshotRow>) -> Result<(), SnapshotError> {
+            self.rows.extend(rows);
+            self.error.take().map_or(Ok(()), Err)
+        }
+
+        async fn finish(mut self) -> Result<Self::Done, SnapshotError> {
+            Ok(std::mem::take(&mut self.rows))
+        }
+    }
+
+    const ONE: TransferId = TransferId(1);
+    const TWO: TransferId = TransferId(2);
+
+    fn head() -> SnapshotHead {
+        let last = Some(log_id(1, 5));
+        let meta = SnapshotMeta { last_log_id: last, last_membership: StoredMembership::new(last, members(&[1, 2])) };
+        SnapshotHead { vote: Vote::new_committed(1, replica(2)), meta }
+    }
+
+    fn rows(sequence: u64) -> Vec<SnapshotRow> {
+        vec![SnapshotRow { key: vec![sequence as u8].into(), value: (&b"value"[..]).into() }]
+    }
+
+    struct Rig {
+        receiver: Receiver<Memory>,
+        alive: Arc<AtomicUsize>,
+        now: Instant,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            Self { receiver: Receiver::default(), alive: Arc::default(), now: Instant::now() }
+        }
+
+        fn begin(&mut self, transfer: TransferId) -> BulkAnswer {
+            self.receiver.begin(transfer, replica(2), head(), Memory::new(&self.alive), self.now)
+        }
+
+        async fn rows(&mut self, transfer: TransferId, sequence: u64) -> BulkAnswer {
+            let told = self.receiver.rows(transfer, replica(2), sequence, rows(sequence), self.now).await;
+            told.expect("the memory is sound")
+        }
+
+        async fn end(&mut self, transfer: TransferId, chunks: u64, rows: u64) -> Ended<Vec<SnapshotRow>> {
+            let told = self.receiver.end(transfer, replica(2), chunks, rows, self.now).await;
+            told.expect("the memory is sound")
+        }
+    }
+
+    fn is_refused(answer: &BulkAnswer) -> bool {
+        matches!(answer, BulkAnswer::Refused(_))
+    }
+
+    #[tokio::test]
+    async fn rows_arrive_once_and_in_order_whatever_is_repeated() {
+        let mut rig = Rig::new();
+        assert_eq!(rig.begin(ONE), BulkAnswer::Continue);
+        for sequence in [0, 0, 1, 1, 1, 2] {
+            assert_eq!(rig.rows(ONE, sequence).await, BulkAnswer::Continue);
+        }
+        let Ended::Install(arrived) = rig.end(ONE, 3, 3).await else { panic!("all came") };
+        assert_eq!(arrived.data, [rows(0), rows(1), rows(2)].concat());
+        assert_eq!((arrived.head, arrived.sender, arrived.transfer), (head(), replica(2), ONE));
+    }
+
+    #[tokio::test]
+    async fn a_copy_of_the_end_is_answered_busy_until_raft_has_said_and_then_the_same() {
+        let mut rig = Rig::new();
+        rig.begin(ONE);
+        assert!(matches!(rig.end(ONE, 0, 0).await, Ended::Install(_)));
+        assert!(matches!(rig.end(ONE, 0, 0).await, Ended::Answer(BulkAnswer::Busy)));
+        assert_eq!(rig.begin(TWO), BulkAnswer::Busy, "none begins while one is being installed");
+        rig.receiver.installed(ONE, Some((&b"vote"[..]).into()), rig.now);
+        let said = BulkAnswer::Installed((&b"vote"[..]).into());
+        assert!(matches!(rig.end(ONE, 0, 0).await, Ended::Answer(answer) if answer == said));
+        assert_eq!(rig.begin(ONE), said);
+        assert_eq!(rig.begin(TWO), BulkAnswer::Continue);
+    }
+
+    #[tokio::test]
+    async fn a_gap_ends_the_transfer() {
+        let mut rig = Rig::new();
+        rig.begin(ONE);
+        rig.rows(ONE, 0).await;
+        assert!(is_refused(&rig.rows(ONE, 2).await));
+        assert!(is_refused(&rig.rows(ONE, 1).await));
+        assert_eq!((rig.receiver.transfer(), rig.alive.load(Ordering::SeqCst)), (None, 0));
+    }
+
+    #[tokio::test]
+    async fn a_later_transfer_ends_the_earlier_and_takes_nothing_from_it() {
+        let mut rig = Rig::new();
+        rig.begin(ONE);
+        rig.rows(ONE, 0).await;
+        assert_eq!(rig.begin(TWO), BulkAnswer::Continue);
+        assert_eq!(rig.alive.load(Ordering::SeqCst), 1, "one transfer a replica");
+        assert!(is_refused(&rig.rows(ONE, 1).await));
+        assert_eq!(rig.rows(TWO, 0).await, BulkAnswer::Continue);
+        let Ended::Install(arrived) = rig.end(TWO, 1, 1).await else { panic!("all came") };
+        assert_eq!(arrived.data, rows(0));
+    }
+
+    #[tokio::test]
+    async fn who_did_not_begin_a_transfer_cannot_add_to_it_nor_end_it() {
+        let mut rig = Rig::new();
+        rig.begin(ONE);
+        let (other, now) = (replica(3), rig.now);
+        let added = rig.receiver.rows(ONE, other, 0, rows(0), now).await.expect("the memory is sound");
+        assert!(is_refused(&added));
+        let ended = rig.receiver.end(ONE, other, 0, 0, now).await.expect("the memory is sound");
+        assert!(matches!(ended, Ended::Answer(answer) if is_refused(&answer)));
+        assert_eq!(rig.rows(ONE, 0).await, BulkAnswer::Continue);
+    }
+
+    #[tokio::test]
+    async fn an_end_that_counts_otherwise_ends_the_transfer_without_an_installation() {
+        for (chunks, count) in [(1, 2), (2, 1), (0, 0)] {
+            let mut rig = Rig::new();
+            rig.begin(ONE);
+            rig.rows(ONE, 0).await;
+            assert!(matches!(rig.end(ONE, chunks, count).await, Ended::Answer(answer) if is_refused(&answer)));
+            assert_eq!(rig.receiver.transfer(), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn bad_rows_are_refused_and_a_broken_disk_is_an_error() {
+        for (error, stops) in
+            [(SnapshotError::BadRows("order".into()), false), (SnapshotError::Storage("disk".into()), true)]
+        {
+            let mut rig = Rig::new();
+            let mut sink = Memory::new(&rig.alive);
+            sink.error = Some(error);
+            rig.receiver.begin(ONE, replica(2), head(), sink, rig.now);
+            let told = rig.receiver.rows(ONE, replica(2), 0, rows(0), rig.now).await;
+            assert_eq!(told.is_err(), stops);
+            assert_eq!(rig.receiver.transfer(), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_idle_transfer_is_forgotten_and_one_that_is_installed_is_not() {
+        let mut rig = Rig::new();
+        rig.begin(ONE);
+        assert!(!rig.receiver.expire(rig.now + IDLE_AFTER / 2));
+        rig.now += IDLE_AFTER / 2;
+        rig.rows(ONE, 0).await;
+        assert!(!rig.receiver.expire(rig.now + IDLE_AFTER / 2), "it was heard since");
+        assert!(rig.receiver.expire(rig.now + IDLE_AFTER));
+        assert_eq!(rig.alive.load(Ordering::SeqCst), 0);
+        rig.begin(TWO);
+        assert!(matches!(rig.end(TWO, 0, 0).await, Ended::Install(_)));
+        assert!(!rig.receiver.expire(rig.now + 2 * IDLE_AFTER));
+        assert_eq!(rig.receiver.transfer(), Some(TWO));
+    }
+}

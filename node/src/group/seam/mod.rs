@@ -26,6 +26,8 @@ mod membership;
 mod snapshot;
 #[cfg(test)]
 pub(super) mod testing;
+#[cfg(test)]
+mod tests;
 mod transfer;
 mod violation;
 mod vote;
