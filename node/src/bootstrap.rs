@@ -89,7 +89,7 @@ impl Bootstrap {
                 tokio::select! {
                     changed = self.learned.changed() => if changed.is_err() { return Err(StartError::Stopped) },
                     report = self.reports.recv() => match report {
-                        Some(DialReport::Connected(_)) => {}
+                        Some(DialReport::Connected) => {}
                         Some(DialReport::Failed { refused, reason }) => {
                             last = reason;
                             refusals.extend(refused);

@@ -3,7 +3,7 @@
 //! The swarm's event loop writes connections and what identify says; routes learned from answers add addresses.
 //! Addresses are hints; nothing here decides who owns or serves what.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 use parking_lot::RwLock;
@@ -132,11 +132,6 @@ impl PeerBook {
             .map(|(peer, addrs, ..)| PeerAddrs { peer, addrs })
             .collect()
     }
-
-    /// The ids of everyone known.
-    pub fn ids(&self) -> BTreeSet<PeerId> {
-        self.known.read().keys().copied().collect()
-    }
 }
 
 /// The address without a trailing `/p2p/…`.
@@ -186,6 +181,7 @@ mod tests {
         assert_eq!(book.connected_peers(), vec![peer]);
         book.disconnected(&client);
         book.disconnected(&peer);
-        assert_eq!((book.connected_peers(), book.ids()), (vec![], BTreeSet::from([peer])));
+        assert!(book.connected_peers().is_empty());
+        assert_eq!(book.all().into_iter().map(|(known, ..)| known).collect::<Vec<_>>(), vec![peer]);
     }
 }

@@ -108,8 +108,8 @@ async fn start_peer(config: Config, dir: Arc<DataDir>, identity: Identity) -> Re
     let storage_of = |genesis: &Genesis| open_storage(&dir, &config, genesis);
     // The storage of a peer that knows its network opens before anything is listened on or dialed.
     let early = identity.genesis.as_ref().map(storage_of).transpose()?;
-    let service = Arc::new(HostService::default());
-    let mut parts = Parts::new(&config, &identity, PeerRole::Peer, Some(Arc::clone(&dir)), Arc::clone(&service))?;
+    let service = HostService::default();
+    let mut parts = Parts::new(&config, &identity, PeerRole::Peer, Some(Arc::clone(&dir)), service.clone())?;
     let listening = listen(&mut parts.swarm, &config, &dir, identity.genesis.as_ref()).await?;
     let (event_loop, handle) = EventLoop::new(
         parts.swarm,
@@ -191,7 +191,7 @@ async fn start_client(config: Config) -> Result<Inner, StartError> {
     }
     let identity = Identity { key: Keypair::generate_ed25519(), intent: Intent::Join, genesis: None };
     let local = identity.peer_id();
-    let service = Arc::new(HostService::default());
+    let service = HostService::default();
     let parts = Parts::new(&config, &identity, PeerRole::Client, None, service)?;
     let (event_loop, handle) = EventLoop::new(
         parts.swarm,
@@ -259,7 +259,7 @@ impl Parts {
         identity: &Identity,
         role: PeerRole,
         dir: Option<Arc<DataDir>>,
-        service: Arc<HostService>,
+        service: HostService,
     ) -> Result<Self, StartError> {
         let local = identity.peer_id();
         let (learned_in, learned) = watch::channel(false);

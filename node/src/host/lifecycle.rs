@@ -111,7 +111,9 @@ impl Host {
                 // A working replica that has to be told first that it is out.
                 std::cmp::Ordering::Less => {
                     let (host, asker) = (Arc::clone(self), Arc::clone(&replica));
-                    self.spawn(async move { host.ask_membership(&asker).await });
+                    self.spawn(async move {
+                        host.ask_membership(&asker).await;
+                    });
                     Err(NoReplica::Refused("an older replica here still works".into()))
                 }
             };

@@ -74,7 +74,6 @@ impl fmt::Debug for Host {
 }
 
 /// What a host is made from.
-#[derive(Debug)]
 pub struct HostParts {
     /// This peer.
     pub local: PeerId,
@@ -186,11 +185,6 @@ impl Host {
             ..openraft::Config::default()
         };
         config.validate().map(Arc::new)
-    }
-
-    /// The network's silence after which a replica is dead.
-    const fn replace_after(&self) -> Duration {
-        self.genesis.timings.placement.replace_after()
     }
 
     /// The longest silence before a follower campaigns.

@@ -414,8 +414,6 @@ async fn act(
             }
             return removed;
         }
-        // A step of a later version of the plan; this one does not know how to carry it out.
-        _ => return false,
     }
     write_membership(replica, configs, nodes).await
 }

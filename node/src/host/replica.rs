@@ -7,7 +7,7 @@ use std::{
 };
 
 use libp2p::PeerId;
-use openraft::{Raft, ServerState, async_runtime::WatchReceiver, vote::RaftVote};
+use openraft::{Instant as _, Raft, ServerState, async_runtime::WatchReceiver};
 use parking_lot::{Mutex, RwLock};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use xorum_behaviours::{
     space::Position,
-    wire::{Descriptor, GroupClock, GroupId, Origin, ReplicaId, ReplicaNumber, ReplicaRole, Route},
+    wire::{Descriptor, GroupClock, GroupId, ReplicaId, ReplicaNumber, ReplicaRole, Route},
 };
 
 use super::{Host, clock::LeaderClock, farewell, housekeeping, propose, read, reconcile};
@@ -48,8 +48,6 @@ const NOTICES: usize = 64;
 pub struct Shared {
     /// The group.
     pub group: GroupId,
-    /// Where it came from.
-    pub origin: Origin,
     /// This replica.
     pub id: ReplicaId,
     /// The Raft core.
@@ -113,7 +111,6 @@ impl Replica {
             .map_err(storage::StorageError::stopped)?;
         let shared = Arc::new(Shared {
             group: record.group,
-            origin: record.origin,
             id,
             election_max: host.election_max(),
             metrics: raft.metrics(),

@@ -36,8 +36,8 @@ const SERVE_WITHIN: Duration = crate::api::MAX_TIMEOUT;
 const CONFIRM_WITHIN: Duration = Duration::from_secs(2);
 
 /// Answers for a host once there is one; until then everyone is told that it is busy.
-#[derive(Debug, Default)]
-pub struct HostService(OnceLock<Arc<Host>>);
+#[derive(Clone, Debug, Default)]
+pub struct HostService(Arc<OnceLock<Arc<Host>>>);
 
 impl HostService {
     /// Answers for this host from now on.

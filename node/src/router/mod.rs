@@ -11,5 +11,4 @@ pub mod route;
 pub mod session;
 
 pub use cache::DescriptorCache;
-pub use route::{Local, Router};
-pub use session::Session;
+pub use route::Router;

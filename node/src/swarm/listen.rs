@@ -1,6 +1,6 @@
 //! Listening, before the event loop runs: a peer is ready only once it knows where it listens.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use libp2p::{Multiaddr, Swarm, core::transport::ListenerId, swarm::SwarmEvent};
@@ -24,14 +24,14 @@ pub struct ListenFailure {
 /// # Errors
 /// When one cannot be listened on.
 pub async fn listen(swarm: &mut Swarm<Behaviour>, wanted: &[Multiaddr]) -> Result<Vec<Multiaddr>, ListenFailure> {
-    let mut listeners: BTreeMap<ListenerId, (Multiaddr, Vec<Multiaddr>)> = BTreeMap::new();
+    let mut listeners: Vec<Listener> = Vec::new();
     for addr in wanted {
         let failed = |reason: String| ListenFailure { addr: addr.clone(), reason };
         let id = swarm.listen_on(addr.clone()).map_err(|error| failed(error_text(&error)))?;
-        listeners.insert(id, (addr.clone(), Vec::new()));
+        listeners.push(Listener { id, wanted: addr.clone(), got: Vec::new() });
     }
     let all = async {
-        while listeners.values().any(|(wanted, got)| !is_complete(wanted, got)) {
+        while listeners.iter().any(|listener| !listener.is_complete()) {
             note(&mut listeners, swarm.select_next_some().await)?;
         }
         // A wildcard's other interfaces are told right behind.
@@ -43,38 +43,40 @@ pub async fn listen(swarm: &mut Swarm<Behaviour>, wanted: &[Multiaddr]) -> Resul
     match tokio::time::timeout(LISTEN_WITHIN, all).await {
         Ok(done) => done?,
         Err(_) => {
-            let silent = listeners.values().find(|(wanted, got)| !is_complete(wanted, got));
-            if let Some((addr, got)) = silent.filter(|(_, got)| got.is_empty()) {
-                let _ = got;
-                return Err(ListenFailure { addr: addr.clone(), reason: "no address came of it in time".into() });
+            if let Some(silent) = listeners.iter().find(|listener| listener.got.is_empty()) {
+                let reason = "no address came of it in time".into();
+                return Err(ListenFailure { addr: silent.wanted.clone(), reason });
             }
         }
     }
-    Ok(listeners.into_values().flat_map(|(_, got)| got).collect())
+    Ok(listeners.into_iter().flat_map(|listener| listener.got).collect())
 }
 
-/// A wildcard listens on loopback too, and it is not complete before it has said so.
-fn is_complete(wanted: &Multiaddr, got: &[Multiaddr]) -> bool {
-    let wildcard = reachability::ip_of(wanted).is_some_and(|ip| ip.is_unspecified());
-    if wildcard { got.iter().any(reachability::is_loopback) } else { !got.is_empty() }
+/// An address that is listened on, and what the system made of it.
+struct Listener {
+    id: ListenerId,
+    wanted: Multiaddr,
+    got: Vec<Multiaddr>,
 }
 
-fn note<E>(
-    listeners: &mut BTreeMap<ListenerId, (Multiaddr, Vec<Multiaddr>)>,
-    event: SwarmEvent<E>,
-) -> Result<(), ListenFailure> {
-    match event {
-        SwarmEvent::NewListenAddr { listener_id, address } => {
-            if let Some((_, got)) = listeners.get_mut(&listener_id) {
-                got.push(address);
-            }
-        }
-        SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. } => {
-            if let Some((addr, _)) = listeners.get(&listener_id) {
-                return Err(ListenFailure { addr: addr.clone(), reason: error.to_string() });
-            }
-        }
-        _ => {}
+impl Listener {
+    /// A wildcard listens on loopback too, and it is not complete before it has said so.
+    fn is_complete(&self) -> bool {
+        let wildcard = reachability::ip_of(&self.wanted).is_some_and(|ip| ip.is_unspecified());
+        if wildcard { self.got.iter().any(reachability::is_loopback) } else { !self.got.is_empty() }
+    }
+}
+
+fn note<E>(listeners: &mut [Listener], event: SwarmEvent<E>) -> Result<(), ListenFailure> {
+    let (id, told) = match event {
+        SwarmEvent::NewListenAddr { listener_id, address } => (listener_id, Ok(address)),
+        SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. } => (listener_id, Err(error.to_string())),
+        _ => return Ok(()),
+    };
+    let Some(listener) = listeners.iter_mut().find(|listener| listener.id == id) else { return Ok(()) };
+    match told {
+        Ok(address) => listener.got.push(address),
+        Err(reason) => return Err(ListenFailure { addr: listener.wanted.clone(), reason }),
     }
     Ok(())
 }

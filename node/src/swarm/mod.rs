@@ -49,7 +49,7 @@ enum Command {
 #[derive(Debug)]
 pub enum DialReport {
     /// A connection stands.
-    Connected(PeerId),
+    Connected,
     /// None came to be.
     Failed {
         /// Why each address that answered did not admit this peer.
@@ -155,7 +155,7 @@ impl EventLoop {
                 tracing::debug!(peer = %peer_id, ?endpoint, "connected");
                 self.book.connected(peer_id, self.gate.role_of(&peer_id), dialed);
                 // Whoever waits for a report looks at the book as well; a full queue loses nothing.
-                let _ = self.reports.try_send(DialReport::Connected(peer_id));
+                let _ = self.reports.try_send(DialReport::Connected);
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, cause, .. } => {
                 log_closed(peer_id, cause.as_ref());
