@@ -8,7 +8,9 @@ use libp2p::{Multiaddr, PeerId};
 
 use crate::{
     api::{Change, Expected, GroupInfo, Location, PeerInfo, PeerStatus, StaleRead, Swap, Version, Versioned},
-    error::OpError,
+    builder::Builder,
+    config::Config,
+    error::{OpError, StartError},
 };
 
 /// A running peer, or client. A cheap clone of a handle: when the last one is dropped, or [`Node::shutdown`] was
@@ -18,6 +20,21 @@ pub struct Node {}
 
 #[allow(unused_variables, missing_docs, clippy::todo, clippy::unused_async)]
 impl Node {
+    /// Sets a node up.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Starts a peer or a client. A peer is returned when it serves: see [`Node::builder`].
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        todo!()
+    }
+
+    /// Waits until the node has ended: by [`Node::shutdown`], or by itself, with what ended it.
+    pub async fn stopped(&self) -> Result<(), StartError> {
+        todo!()
+    }
+
     /// Its id.
     pub fn peer_id(&self) -> PeerId {
         todo!()
