@@ -125,11 +125,9 @@ impl Bootstrap {
         let mut found = None;
         for addr in &self.given {
             found = match of(addr)? {
-                AdmissionError::WrongNetwork { theirs } => Some(StartError::WrongNetwork {
-                    addr: addr.clone(),
-                    theirs: *theirs,
-                    ours: self.network()?,
-                }),
+                AdmissionError::WrongNetwork { theirs } => {
+                    Some(StartError::WrongNetwork { addr: addr.clone(), theirs: *theirs, ours: self.network()? })
+                }
                 error @ AdmissionError::Version { .. } => {
                     Some(StartError::UnsupportedVersion { addr: addr.clone(), reason: error.to_string() })
                 }

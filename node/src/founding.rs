@@ -55,11 +55,9 @@ pub(crate) fn check_settings(config: &Config, genesis: &Genesis) -> Result<(), S
 
 fn same<T: PartialEq + ToString>(setting: &'static str, given: Option<&T>, network: &T) -> Result<(), StartError> {
     match given {
-        Some(given) if given != network => Err(StartError::DiffersFromGenesis {
-            setting,
-            given: given.to_string(),
-            network: network.to_string(),
-        }),
+        Some(given) if given != network => {
+            Err(StartError::DiffersFromGenesis { setting, given: given.to_string(), network: network.to_string() })
+        }
         _ => Ok(()),
     }
 }

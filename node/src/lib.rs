@@ -2,6 +2,7 @@
 
 pub mod api;
 mod bootstrap;
+mod builder;
 pub mod config;
 pub mod data_dir;
 pub mod error;
@@ -16,5 +17,6 @@ mod start;
 pub mod storage;
 mod swarm;
 
+pub use builder::Builder;
 pub use libp2p::{Multiaddr, PeerId};
 pub use node::Node;

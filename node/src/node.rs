@@ -13,6 +13,7 @@ use xorum_behaviours::{
 };
 
 use crate::{
+    Builder,
     api::{
         Change, DEFAULT_TIMEOUT, Expected, GroupInfo, Location, MAX_TIMEOUT, PeerInfo, PeerStatus, StaleRead, Swap,
         Version, Versioned,
@@ -23,8 +24,7 @@ use crate::{
     host::Host,
     peers::PeerBook,
     router::Router,
-    start,
-    swarm,
+    start, swarm,
 };
 
 /// How long handing over may take before a peer stops all the same.
@@ -66,6 +66,16 @@ pub(crate) struct Inner {
     pub(crate) tracker: TaskTracker,
 }
 
+impl Inner {
+    /// Turns to some when the storage has failed.
+    fn storage_failed(&self) -> tokio::sync::watch::Receiver<Option<crate::storage::StorageError>> {
+        match &self.host {
+            Some(host) => host.storage_failed(),
+            None => tokio::sync::watch::channel(None).1,
+        }
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
         // Tasks end by the token; a store that was not closed is as after a crash, and nothing acknowledged is lost.
@@ -74,6 +84,11 @@ impl Drop for Inner {
 }
 
 impl Node {
+    /// Sets a peer or a client up, step by step.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
     /// Starts a peer or a client.
     ///
     /// A peer is started once it listens, its storage is open and, on a joiner's first start, it has been admitted; it
@@ -310,9 +325,23 @@ impl Node {
         }
     }
 
-    /// Resolves when the node has ended, by [`Node::shutdown`] or because it could not go on.
-    pub async fn stopped(&self) {
-        self.inner.token.cancelled().await;
+    /// Resolves when the node has ended by [`Node::shutdown`], or cannot go on.
+    ///
+    /// # Errors
+    /// When its storage failed: it serves nothing more, and should be shut down.
+    pub async fn stopped(&self) -> Result<(), StartError> {
+        let Some(dir) = &self.inner.data_dir else {
+            self.inner.token.cancelled().await;
+            return Ok(());
+        };
+        let mut failed = self.inner.storage_failed();
+        tokio::select! {
+            () = self.inner.token.cancelled() => Ok(()),
+            error = failed.wait_for(Option::is_some) => match error.as_deref() {
+                Ok(Some(error)) => Err(StartError::Storage { path: dir.store(), reason: error.to_string() }),
+                Ok(None) | Err(_) => Ok(()),
+            },
+        }
     }
 
     /// Is a peer connected at this moment?

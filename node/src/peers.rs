@@ -55,7 +55,9 @@ impl PeerBook {
         }
         let mut known = self.known.write();
         if known.len() >= MAX_PEERS && !known.contains_key(&peer) {
-            let Some(forgotten) = known.iter().find(|(_, known)| !known.connected).map(|(peer, _)| *peer) else { return };
+            let Some(forgotten) = known.iter().find(|(_, known)| !known.connected).map(|(peer, _)| *peer) else {
+                return;
+            };
             known.remove(&forgotten);
         }
         let entry = known.entry(peer).or_default();

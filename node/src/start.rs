@@ -187,7 +187,9 @@ async fn start_peer(config: Config, dir: Arc<DataDir>, identity: Identity) -> Re
 
 async fn start_client(config: Config) -> Result<Inner, StartError> {
     if config.bootstrap.is_empty() {
-        return Err(StartError::Config("a client needs --bootstrap: the multiaddr that a peer prints as `addr=`".into()));
+        return Err(StartError::Config(
+            "a client needs --bootstrap: the multiaddr that a peer prints as `addr=`".into(),
+        ));
     }
     let identity = Identity { key: Keypair::generate_ed25519(), intent: Intent::Join, genesis: None };
     let local = identity.peer_id();
@@ -295,7 +297,8 @@ fn network_id(genesis: &Genesis) -> Result<NetworkId, StartError> {
 }
 
 fn open_storage(dir: &DataDir, config: &Config, genesis: &Genesis) -> Result<Storage, StartError> {
-    let settings = StorageConfig { cache_bytes: config.cache_bytes, bounds: genesis.bounds, ..StorageConfig::default() };
+    let settings =
+        StorageConfig { cache_bytes: config.cache_bytes, bounds: genesis.bounds, ..StorageConfig::default() };
     Storage::open(&dir.store(), settings).map_err(|error| storage_error(dir, &error))
 }
 

@@ -106,7 +106,8 @@ impl Host {
         match replicas.iter().find(|replica| replica.removals.any()) {
             Some(replica) => {
                 let group = replica.shared.group;
-                let message = format!("group {group} may yet remove this peer, which stays; see `groups`, and try again");
+                let message =
+                    format!("group {group} may yet remove this peer, which stays; see `groups`, and try again");
                 OpError::OutcomeUnknown { message, group: Some(group) }
             }
             None => {

@@ -28,12 +28,7 @@ pub mod service;
 pub mod survey;
 mod transfers;
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use libp2p::{Multiaddr, PeerId};
 use parking_lot::RwLock;
@@ -45,7 +40,12 @@ use xorum_behaviours::{
 };
 
 use self::{farewell::Going, presence::Presence, replica::Replica, transfers::Transfers};
-use crate::{peers::PeerBook, router::DescriptorCache, storage::Storage, swarm};
+use crate::{
+    peers::PeerBook,
+    router::DescriptorCache,
+    storage::{Storage, StorageError},
+    swarm,
+};
 
 /// All groups of this peer.
 pub struct Host {
@@ -121,6 +121,11 @@ impl Host {
         });
         host.spawn(presence::run(Arc::clone(&host)));
         host
+    }
+
+    /// Turns to some when the storage has failed.
+    pub(crate) fn storage_failed(&self) -> tokio::sync::watch::Receiver<Option<StorageError>> {
+        self.storage.failed()
     }
 
     /// Runs a task until the host stops.

@@ -94,11 +94,9 @@ impl Host {
         }
         let wait = Duration::from_millis(watch.wait_ms).min(MAX_WATCH_WAIT).min(within);
         let answer = match timeout(wait, changes.changed()).await {
-            Ok((version, value)) => WatchAnswer {
-                changed: true,
-                revision: version,
-                found: value.map(|value| (version, value)),
-            },
+            Ok((version, value)) => {
+                WatchAnswer { changed: true, revision: version, found: value.map(|value| (version, value)) }
+            }
             Err(_) => WatchAnswer { changed: false, found: now.found, revision: now.revision },
         };
         OpAnswer::Watch(answer)
@@ -194,4 +192,3 @@ fn group_info(replica: &Replica) -> GroupInfo {
         bytes: usage.map(|usage| usage.bytes),
     }
 }
-

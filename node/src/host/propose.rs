@@ -53,10 +53,7 @@ pub async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Proposal>) {
 }
 
 /// Answers at once what needs no entry; returns what does, and who waits for it.
-fn admit(
-    shared: &Shared,
-    waiting: impl Iterator<Item = Proposal>,
-) -> (Vec<Command>, Vec<oneshot::Sender<OpAnswer>>) {
+fn admit(shared: &Shared, waiting: impl Iterator<Item = Proposal>) -> (Vec<Command>, Vec<oneshot::Sender<OpAnswer>>) {
     let clock = shared.leader_clock();
     let (mut commands, mut replies) = (Vec::new(), Vec::new());
     for Proposal { command, reply } in waiting {
@@ -98,9 +95,7 @@ async fn propose(shared: Arc<Shared>, commands: Vec<Command>, replies: Vec<onesh
                 Applied::Refused(refusal) => refused(&shared, refusal, clock, true),
                 Applied::Nothing | Applied::Minted(_) => OpAnswer::Unknown,
             },
-            Some(Ok(Err(ClientWriteError::ForwardToLeader(_)))) => {
-                OpAnswer::NotLeader { route: Some(shared.route()) }
-            }
+            Some(Ok(Err(ClientWriteError::ForwardToLeader(_)))) => OpAnswer::NotLeader { route: Some(shared.route()) },
             Some(Ok(Err(_)) | Err(_)) | None => OpAnswer::Unknown,
         };
         let _ = reply.send(answer);

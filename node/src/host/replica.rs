@@ -1,10 +1,6 @@
 //! One running replica: its Raft core, its queues, its descriptor.
 
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use libp2p::PeerId;
 use openraft::{Instant as _, Raft, ServerState, async_runtime::WatchReceiver};
@@ -106,9 +102,8 @@ impl Replica {
         let network = Network::<_, SnapshotData>::new(record.group, record.origin, id, messenger, watcher);
         let log = stored.log.clone();
         let config = host.raft_config().map_err(storage::StorageError::stopped)?;
-        let raft = Core::new(id, config, network, stored.log, stored.machine)
-            .await
-            .map_err(storage::StorageError::stopped)?;
+        let raft =
+            Core::new(id, config, network, stored.log, stored.machine).await.map_err(storage::StorageError::stopped)?;
         let shared = Arc::new(Shared {
             group: record.group,
             id,
@@ -344,4 +339,3 @@ impl std::fmt::Debug for Shared {
         f.debug_tuple("Shared").field(&self.id).finish()
     }
 }
-

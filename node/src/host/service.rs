@@ -89,9 +89,7 @@ impl Host {
             PeerRequest::Survey(survey) => self.answer_survey(survey).await,
             PeerRequest::Farewell { group, number, farewell } => self.goodbye(from, &group, number, farewell),
             PeerRequest::Tell(route) => self.told(route),
-            PeerRequest::Membership { group, number } => {
-                self.is_member(&group, ReplicaId { peer: from, number }).await
-            }
+            PeerRequest::Membership { group, number } => self.is_member(&group, ReplicaId { peer: from, number }).await,
         }
     }
 
@@ -190,9 +188,8 @@ impl Host {
                     Err(NoReplica::NotYet) => return BulkAnswer::NotYet,
                     Err(NoReplica::Refused(why)) => return BulkAnswer::Refused(why),
                 };
-                let checked = replica
-                    .shared
-                    .with_facts(|facts| seam::receive_snapshot(group, sender, to, &head, from, facts));
+                let checked =
+                    replica.shared.with_facts(|facts| seam::receive_snapshot(group, sender, to, &head, from, facts));
                 let head = match checked {
                     Ok(head) => head,
                     Err(violation) => return BulkAnswer::Refused(violation.to_string()),

@@ -80,11 +80,7 @@ impl Host {
     }
 
     /// What to answer about a replica that is not here.
-    pub(super) fn gone_or_refused(
-        &self,
-        group: &xorum_behaviours::wire::GroupId,
-        number: ReplicaNumber,
-    ) -> PeerAnswer {
+    pub(super) fn gone_or_refused(&self, group: &xorum_behaviours::wire::GroupId, number: ReplicaNumber) -> PeerAnswer {
         match self.storage.dead_number(group) {
             Ok(Some(dead)) if number <= dead => PeerAnswer::Gone(dead),
             Ok(_) => PeerAnswer::Refused("no such replica here".into()),

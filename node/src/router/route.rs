@@ -142,7 +142,12 @@ impl Router {
     ///
     /// # Errors
     /// Only when the request itself is at fault.
-    pub async fn watch(&self, key: Bytes, seen: wire::Version, revision: wire::Version) -> Result<WatchAnswer, OpError> {
+    pub async fn watch(
+        &self,
+        key: Bytes,
+        seen: wire::Version,
+        revision: wire::Version,
+    ) -> Result<WatchAnswer, OpError> {
         let mut progress = Progress::new(Position::of_key(&key), WATCH_WAIT);
         loop {
             progress.deadline = Instant::now() + WATCH_WAIT;
@@ -240,7 +245,9 @@ impl Router {
         for peer in peers.into_iter().take(MAX_ASKED) {
             let request = OpRequest::Locate(progress.position);
             match self.ask(peer, request, self.within(progress, 0)).await {
-                Ok(OpAnswer::Located { route: Some(route) }) if route.descriptor.prefix.contains(&progress.position) => {
+                Ok(OpAnswer::Located { route: Some(route) })
+                    if route.descriptor.prefix.contains(&progress.position) =>
+                {
                     self.learn(route);
                     return true;
                 }

@@ -113,8 +113,7 @@ impl EventLoop {
         let listen = Arc::new(RwLock::new(listening));
         let handle = Handle { commands: sender, listen: Arc::clone(&listen) };
         let role = gate.role();
-        let mut this =
-            Self { swarm, gate, role, book, news, commands, reports, listen, queries: HashMap::new() };
+        let mut this = Self { swarm, gate, role, book, news, commands, reports, listen, queries: HashMap::new() };
         this.decide_kad_mode();
         (this, handle)
     }

@@ -1,0 +1,142 @@
+//! One command as a client, then the end.
+
+use std::{future::Future, io, time::Instant};
+
+use xorum_node::{
+    Node,
+    error::{OpError, StartError},
+};
+
+use crate::{
+    cli::OneShot,
+    commands::{Cas, Del, Get, Groups, Locate, Peers, Put, Status, Watch},
+    exit::Exit,
+    output::{Answer, Format, Output},
+    settings::Settings,
+    signals::Signals,
+    store::Store,
+};
+
+/// A command that can be given on the command line.
+pub(crate) trait Command {
+    /// Does it. What it returns is still to be printed; an output that fails is the outer error.
+    fn run(self, store: &impl Store, output: &mut Output) -> impl Future<Output = io::Result<Option<Answer>>>;
+}
+
+macro_rules! command {
+    ($($name:ident),*) => {$(
+        impl Command for $name {
+            async fn run(self, store: &impl Store, _: &mut Output) -> io::Result<Option<Answer>> {
+                Ok(Some($name::run(self, store).await))
+            }
+        }
+    )*};
+}
+command!(Put, Get, Del, Cas, Locate, Status, Peers, Groups);
+
+impl Command for Watch {
+    async fn run(self, store: &impl Store, output: &mut Output) -> io::Result<Option<Answer>> {
+        Watch::run(self, store, output).await
+    }
+}
+
+/// Connects, does the command, prints its answer. Reaching the network is part of the command, under its deadline.
+pub(crate) async fn run<C: Command + clap::Args>(
+    settings: &Settings,
+    OneShot { command, client }: OneShot<C>,
+) -> anyhow::Result<Exit> {
+    let mut signals = Signals::take()?;
+    let mut output = Output::stdout(Format::json_if(client.json), false);
+    let answer = tokio::select! {
+        biased;
+        _ = signals.next() => return Ok(Exit::Done),
+        answer = connect_and_do(settings, command, &mut output) => answer?,
+    };
+    match answer {
+        Some(answer) => print(&mut output, &answer),
+        None => Ok(Exit::Done),
+    }
+}
+
+async fn connect_and_do<C: Command>(
+    settings: &Settings,
+    command: C,
+    output: &mut Output,
+) -> anyhow::Result<Option<Answer>> {
+    let node = match connect(settings).await? {
+        Ok(node) => node,
+        Err(answer) => return Ok(Some(answer)),
+    };
+    let answer = match command.run(&node, output).await {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => None,
+        answer => answer?,
+    };
+    node.shutdown().await;
+    Ok(answer)
+}
+
+/// A client within the deadline of the operation, with what is left of it for the operation. A network that cannot be
+/// reached is an answer.
+pub(crate) async fn connect(settings: &Settings) -> anyhow::Result<Result<Node, Answer>> {
+    let (began, timeout) = (Instant::now(), settings.timeout());
+    let config = xorum_node::config::Config { connect_timeout: timeout, ..settings.client() };
+    let node = match Node::start(config).await {
+        Ok(node) => node,
+        Err(error @ StartError::NoAnswer { .. }) => {
+            let error = OpError::Unavailable { message: error.to_string(), group: None };
+            return Ok(Err(error.into()));
+        }
+        Err(error @ StartError::UnsupportedVersion { .. }) => {
+            return Ok(Err(OpError::UnsupportedVersion(error.to_string()).into()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let left = timeout.saturating_sub(began.elapsed()).max(std::time::Duration::from_millis(1));
+    Ok(Ok(node.with_timeout(left)))
+}
+
+fn print(output: &mut Output, answer: &Answer) -> anyhow::Result<Exit> {
+    match output.print(answer) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(answer.exit()),
+    }
+}
+
+// The statuses of a command line, from the command to the exit.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{Memory, Page};
+
+    async fn status(store: &Memory, command: impl Command) -> u8 {
+        let mut output = Output::to(Page::default(), Format::Plain);
+        let answer = command.run(store, &mut output).await.expect("memory").expect("an answer");
+        print(&mut output, &answer).expect("memory") as u8
+    }
+
+    #[tokio::test]
+    async fn the_status_tells_what_became_of_the_command() {
+        let store = Memory::new();
+        let put = |key: &str| Put { key: key.into(), value: "v".into() };
+        let get = |key: &str| Get { key: key.into(), stale: false, meta: false };
+        assert_eq!(status(&store, put("k")).await, 0);
+        assert_eq!(status(&store, get("k")).await, 0);
+        assert_eq!(status(&store, get("nothing")).await, 3);
+        assert_eq!(status(&store, Del { key: "nothing".into() }).await, 3);
+        assert_eq!(status(&store, put("long")).await, 2);
+        assert_eq!(status(&store, put("lost")).await, 4);
+        let cas = Cas { key: "k".into(), expected: xorum_node::api::Expected::Absent, value: "w".into() };
+        assert_eq!(status(&store, cas).await, 5);
+    }
+
+    #[tokio::test]
+    async fn a_watch_with_a_count_prints_that_many_changes_and_no_answer() {
+        let store = Memory::new();
+        store.put("k".into(), "v".into()).await.expect("memory");
+        let page = Page::default();
+        let mut output = Output::to(page.clone(), Format::Plain);
+        let watch = Watch { key: "k".into(), count: Some(1) };
+        assert_eq!(Command::run(watch, &store, &mut output).await.expect("memory"), None);
+        assert_eq!(page.text(), "version=1 value=v\n");
+    }
+}
