@@ -1,0 +1,1 @@
+//! Peers as real processes, and waiting for conditions.
