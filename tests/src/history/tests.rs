@@ -314,7 +314,7 @@ fn a_long_history_of_many_clients_is_judged_quickly() {
             1 => Op::Get,
             _ => Op::Cas(n, value(n)),
         };
-        (op, n * 7 % 90, n * 13 % 90, (lost && n % 499 == 0).then_some(n % 2 == 0))
+        (op, n * 7 % 90, n * 13 % 90, (lost && n.is_multiple_of(499)).then_some(n.is_multiple_of(2)))
     };
     let history = right(&(0..5_000).map(|n| call(n, true)).collect::<Vec<_>>());
     assert!(explained(&history) && versions::check(&history).is_ok());
