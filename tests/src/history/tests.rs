@@ -325,3 +325,44 @@ fn a_long_history_of_many_clients_is_judged_quickly() {
     assert!(!explained(&history));
     assert!(matches!(versions::check(&history), Err(Violation::WentBack(..))));
 }
+
+#[test]
+fn operations_that_meet_at_one_moment_are_concurrent() {
+    let history = [told(put(1), Done(1), 0, 5), told(Op::Get, Absent, 5, 6)];
+    assert!(explained(&history) && versions::check(&history).is_ok());
+}
+
+#[test]
+fn an_unknown_write_may_show_after_its_client_gave_up() {
+    let given_up = Operation { returned: 1, ..ended(put(1), Outcome::Unknown, 0) };
+    let history = [given_up, told(Op::Get, Absent, 2, 3), told(Op::Get, Found(1, value(1)), 4, 5)];
+    assert!(explained(&history) && versions::check(&history).is_ok());
+}
+
+#[test]
+fn a_conflict_with_the_very_version_that_was_expected_is_found() {
+    assert!(!explained(&[told(put(1), Done(3), 0, 1), told(Op::Cas(3, value(2)), Conflict(3), 2, 3)]));
+}
+
+#[test]
+fn a_write_under_the_version_that_was_read_before_it_is_found() {
+    let history =
+        [ended(put(1), Outcome::Unknown, 0), told(Op::Get, Found(5, value(1)), 1, 2), told(put(2), Done(5), 3, 4)];
+    assert!(!explained(&history));
+    assert!(versions::check(&history).is_err());
+    let history =
+        [ended(put(1), Outcome::Unknown, 0), told(Op::Get, Found(5, value(1)), 1, 2), told(put(1), Done(5), 3, 4)];
+    assert!(matches!(versions::check(&history), Err(Violation::WentBack(..))));
+}
+
+#[test]
+fn a_removal_from_before_a_write_does_not_explain_that_it_is_lost() {
+    let history = [
+        told(put(1), Done(1), 0, 1),
+        told(Op::Delete, Done(2), 2, 3),
+        told(put(3), Done(3), 4, 5),
+        told(Op::Get, Absent, 6, 7),
+    ];
+    assert!(!explained(&history));
+    assert!(matches!(versions::check(&history), Err(Violation::Lost(..))));
+}
