@@ -1,1 +1,7 @@
-//! Tests.
+//! What Xorum's integration tests are made of.
+//!
+//! - [`history`]: what clients did and were told, and whether one order of it all explains it.
+//! - [`harness`]: peers as real processes, and waiting for conditions.
+
+pub mod harness;
+pub mod history;

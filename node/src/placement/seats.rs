@@ -106,13 +106,15 @@ fn closest_first<'a>(view: &View, peers: impl Iterator<Item = &'a PeerId>) -> Ve
 struct Holders {
     /// Hold a seat with a replica that is not dead, and do not leave.
     live: BTreeSet<PeerId>,
-    /// Hold a seat with a replica that is not dead, and leave.
+    /// Hold a seat, and leave.
     leaving: BTreeSet<PeerId>,
     /// Hold a seat with a dead replica.
     dead: BTreeSet<PeerId>,
     /// May get a seat that they do not hold with a replica that is not dead. One that holds a seat with a dead
     /// replica may be among them: it would get the seat under a new number.
     candidates: BTreeSet<PeerId>,
+    /// Are most of the voters' replicas, leavers' included, not dead?
+    quorate: bool,
 }
 
 impl Holders {
@@ -121,6 +123,7 @@ impl Holders {
         let mut live: BTreeSet<PeerId> = seated.iter().filter(is_live).map(|replica| replica.peer).collect();
         let leaves = |peer: &PeerId| view.is_leaving(peer, config);
         let mut leaving: BTreeSet<PeerId> = seated.iter().map(|r| r.peer).filter(leaves).collect();
+        let quorate = 2 * live.len() > seated.len();
         live.retain(|peer| !leaving.contains(peer));
         let gone = seated.iter().map(|replica| replica.peer);
         let dead = gone.filter(|peer| !live.contains(peer) && !leaving.contains(peer)).collect();
@@ -130,7 +133,7 @@ impl Holders {
             // Nobody would be left to leave the group to: its leader keeps it.
             live.insert(view.local.peer);
         }
-        Self { live, leaving, dead, candidates }
+        Self { live, leaving, dead, candidates, quorate }
     }
 
     /// How many voters there are to be; odd.
@@ -142,8 +145,8 @@ impl Holders {
         let staying = self.live.iter().filter(|peer| view.farewell(peer) == Farewell::Stays).count();
         let live = staying + self.candidates.len();
         let seats = present.max(live.min(usize::from(config.replication_factor)));
-        let lives = 2 * (self.live.len() + self.leaving.len()) > voters;
-        let bound = if lives { 2 * (self.live.len() + self.candidates.len()) } else { usize::MAX };
+        // So many that those who stay are most of them: it binds only where some leave.
+        let bound = if self.quorate { 2 * (self.live.len() + self.candidates.len()) } else { usize::MAX };
         largest_odd(seats.min(bound))
     }
 }

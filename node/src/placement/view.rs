@@ -8,7 +8,7 @@ use std::{
 use libp2p::PeerId;
 use xorum_behaviours::{
     space::{Distance, Position},
-    wire::{Farewell, ReplicaId, ReplicaNumber},
+    wire::{Farewell, Genesis, ReplicaId, ReplicaNumber},
 };
 
 /// One removed as dead must have been heard for this many times `settle_after` before it displaces a live voter.
@@ -25,6 +25,16 @@ pub struct PlacementConfig {
     /// A newcomer must have been heard for this long before it displaces a live voter. Too short moves data with
     /// every peer that comes by; too long keeps data far from where it is looked for first.
     pub settle_after: Duration,
+}
+
+impl From<&Genesis> for PlacementConfig {
+    fn from(genesis: &Genesis) -> Self {
+        Self {
+            replication_factor: genesis.replication_factor,
+            replace_after: genesis.timings.placement.replace_after(),
+            settle_after: genesis.timings.placement.settle_after(),
+        }
+    }
 }
 
 /// Everything that a group's leader knows, as of one moment. Build it from *applied and effective* membership and

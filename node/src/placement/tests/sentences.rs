@@ -283,3 +283,22 @@ fn a_learner_that_lags_does_not_hold_up_the_others() {
     world.progress.remove(&replica(4, 5));
     assert_eq!(world.plan(), change(&[replica(3, 4)], &[replica(2, 3)]));
 }
+
+#[test]
+fn a_dead_voters_seat_is_filled_before_a_live_one_is_displaced() {
+    let mut world = World::new(3, 5, &[1, 2, 4], &[0, 3]).down(2);
+    world.progress.remove(&replica(3, 4));
+    assert_eq!(world.wanted(), peers([0, 1, 3]));
+    assert_eq!(world.plan(), change(&[replica(0, 1)], &[replica(2, 3)]));
+}
+
+#[test]
+fn a_learner_that_is_silent_for_a_moment_is_kept() {
+    let mut world = World::new(5, 3, &[0], &[1, 2]).down(1);
+    world.led_since = world.now - 9;
+    world.progress.remove(&replica(1, 2));
+    assert_eq!(world.plan(), Action::Wait(WaitFor::CatchUp(replica(1, 2))));
+    world.now += 1;
+    assert_eq!(world.wanted(), peers([0]), "it is dead, and two live peers are one voter and one learner");
+    assert_eq!(world.plan(), Action::RemoveLearner { replica: replica(1, 2) });
+}
