@@ -16,6 +16,8 @@
 
 mod append;
 mod client;
+#[cfg(test)]
+mod cluster;
 mod matched;
 #[cfg(test)]
 mod testing;
