@@ -314,9 +314,9 @@ impl Messenger for Wire {
                         if let Err(why) = there.with_facts(|facts| seam::check_snapshot(&arrived.head, sender, facts)) {
                             return Ok(BulkAnswer::Refused(self.violated(&why)));
                         }
+                        self.hub.snapshots.lock().push(there.id);
                         let installed = install(&there.raft, arrived.head.vote, arrived.head.meta, arrived.data).await;
                         let answer = installed.map_err(|stopped| AskError::MaybeSent(stopped.to_string()))?;
-                        self.hub.snapshots.lock().push(there.id);
                         finished(&mut receiver, transfer, &answer, now);
                         Ok(answer)
                     }
@@ -433,19 +433,15 @@ async fn same_keys(members: &[&Arc<Member>]) {
 async fn a_sound_group_breaks_no_rule_of_the_seam() {
     let hub = Arc::new(Hub::default());
     let one = join(&hub, 1).await;
-    one.raft
-        .initialize(
-            BTreeSet::from([one.id]).into_iter().map(|id| (id, openraft::EmptyNode {})).collect::<BTreeMap<_, _>>(),
-        )
-        .await
-        .expect("founded");
+    one.raft.initialize(BTreeMap::from([(one.id, openraft::EmptyNode {})])).await.expect("founded");
     leads(&one, &one).await;
+    one.put(1).await;
     let (two, three) = (join(&hub, 2).await, join(&hub, 3).await);
     for learner in [&two, &three] {
         one.raft.add_learner(learner.id, openraft::EmptyNode {}, true).await.expect("a learner");
     }
     one.raft.change_membership([one.id, two.id, three.id], true).await.expect("three voters");
-    let written = future::join_all((1..=60).map(|number| one.put(number))).await;
+    let written = future::join_all((2..=60).map(|number| one.put(number))).await;
     assert!(written.iter().all(|applied| matches!(applied, Applied::Answered(_))));
     same_keys(&[&one, &two, &three]).await;
 
