@@ -13,13 +13,14 @@ use futures::{Stream, TryStreamExt, future};
 use libp2p::PeerId;
 use openraft::{
     Config, EntryPayload, LogState, Raft, RaftLogReader, RaftSnapshotBuilder, ReadPolicy, SnapshotPolicy,
+    async_runtime::WatchReceiver,
     entry::RaftEntry,
     errors::{ClientWriteError, RaftError},
     storage::{EntryResponder, IOFlushed, RaftLogStorage, RaftStateMachine},
     type_config::alias::SnapshotOf,
 };
 use parking_lot::Mutex;
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, watch};
 use xorum_behaviours::{
     space::Position,
     wire::{
@@ -239,8 +240,33 @@ struct Hub {
     members: Mutex<BTreeMap<PeerId, Arc<Member>>>,
     /// Peers that nobody reaches and who reach nobody.
     cut: Mutex<BTreeSet<PeerId>>,
+    gate: watch::Sender<Gate>,
     violations: Mutex<Vec<Violation>>,
     snapshots: Mutex<Vec<ReplicaId>>,
+}
+
+/// How a peer is kept from hearing answers, as one is that was stopped.
+#[derive(Default)]
+struct Gate {
+    stopped: Option<PeerId>,
+    /// Does it send no more either?
+    silent: bool,
+    /// Whose answers reach it nevertheless.
+    released: BTreeSet<PeerId>,
+}
+
+impl Hub {
+    fn is_silent(&self, peer: PeerId) -> bool {
+        let gate = self.gate.borrow();
+        gate.silent && gate.stopped == Some(peer)
+    }
+
+    /// Waits until an answer of `of` may reach `peer`.
+    async fn let_through(&self, peer: PeerId, of: PeerId) {
+        let mut gate = self.gate.subscribe();
+        let open = gate.wait_for(|gate| gate.stopped != Some(peer) || gate.released.contains(&of)).await;
+        open.expect("the gate is part of the hub");
+    }
 }
 
 impl GroupWatch for Hub {
@@ -262,8 +288,8 @@ struct Wire {
 impl Wire {
     fn reach(&self, to: PeerId) -> Result<Arc<Member>, AskError> {
         let cut = self.hub.cut.lock();
-        let there =
-            if cut.contains(&to) || cut.contains(&self.me) { None } else { self.hub.members.lock().get(&to).cloned() };
+        let apart = [to, self.me].iter().any(|peer| cut.contains(peer) || self.hub.is_silent(*peer));
+        let there = if apart { None } else { self.hub.members.lock().get(&to).cloned() };
         there.ok_or_else(|| AskError::NotSent("cut off".into()))
     }
 
@@ -286,7 +312,7 @@ impl Messenger for Wire {
                 why.to_answer()
             }
         };
-        self.reach(to)?;
+        self.hub.let_through(self.me, to).await;
         Ok(PeerAnswer::Group(answer))
     }
 
@@ -364,7 +390,7 @@ impl Member {
         self.machine.0.lock().keys.clone()
     }
 
-    async fn put(&self, number: u64) -> Applied {
+    fn command(number: u64) -> Command {
         let id = CommandId {
             session: SessionId([1; 16]),
             number: CommandNumber(number),
@@ -372,11 +398,19 @@ impl Member {
             expires: GroupClock(60_000),
         };
         let op = Op::Put { key: format!("key {number}").into(), value: vec![7; 64].into() };
-        let command = Command { clock: GroupClock(1), body: Body::Client(ClientCommand { id, op }) };
+        Command { clock: GroupClock(1), body: Body::Client(ClientCommand { id, op }) }
+    }
+
+    /// Writes once, whatever comes of it.
+    async fn try_put(&self, number: u64) -> Option<Applied> {
+        self.raft.client_write(Self::command(number)).await.ok().map(|written| written.data)
+    }
+
+    async fn put(&self, number: u64) -> Applied {
         // A new leader refuses until a quorum has answered it once; a refused command was not proposed.
         let deadline = Instant::now() + DEADLINE;
         loop {
-            match self.raft.client_write(command.clone()).await {
+            match self.raft.client_write(Self::command(number)).await {
                 Ok(written) => return written.data,
                 Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) if Instant::now() < deadline => {
                     self.raft.trigger().heartbeat().await.expect("running");
@@ -427,10 +461,8 @@ async fn same_keys(members: &[&Arc<Member>]) {
     }
 }
 
-/// Founding, growth, writes, a snapshot to a newcomer, a hand-over and a cut, as openraft does them: nothing of it may
-/// be refused.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sound_group_breaks_no_rule_of_the_seam() {
+/// A group of three that replica 1 founded and leads.
+async fn three() -> (Arc<Hub>, Arc<Member>, Arc<Member>, Arc<Member>) {
     let hub = Arc::new(Hub::default());
     let one = join(&hub, 1).await;
     one.raft.initialize(BTreeMap::from([(one.id, openraft::EmptyNode {})])).await.expect("founded");
@@ -441,6 +473,14 @@ async fn a_sound_group_breaks_no_rule_of_the_seam() {
         one.raft.add_learner(learner.id, openraft::EmptyNode {}, true).await.expect("a learner");
     }
     one.raft.change_membership([one.id, two.id, three.id], true).await.expect("three voters");
+    (hub, one, two, three)
+}
+
+/// Founding, growth, writes, a snapshot to a newcomer, a hand-over and a cut, as openraft does them: nothing of it may
+/// be refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sound_group_breaks_no_rule_of_the_seam() {
+    let (hub, one, two, three) = three().await;
     let written = future::join_all((2..=60).map(|number| one.put(number))).await;
     assert!(written.iter().all(|applied| matches!(applied, Applied::Answered(_))));
     same_keys(&[&one, &two, &three]).await;
@@ -478,6 +518,54 @@ async fn a_sound_group_breaks_no_rule_of_the_seam() {
     assert_eq!(leader.keys().0.len(), 62);
     assert_eq!(*hub.violations.lock(), []);
     for member in [one, two, three, four] {
+        member.raft.shutdown().await.expect("it stops");
+    }
+}
+
+/// The leader is stopped with answers under way, another is elected and writes, and the old one goes on: no answer from
+/// before its read confirms that. What one follower answers moves the commit, for which an append without entries
+/// is due to the other; that other's answer, also from before the read, must not count for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_is_not_confirmed_by_an_answer_from_before_it() {
+    let (hub, one, two, three) = three().await;
+    same_keys(&[&one, &two, &three]).await;
+    let stopped = Gate { stopped: Some(one.id.peer), ..Gate::default() };
+    hub.gate.send_replace(stopped);
+    let writer = one.clone();
+    let write = tokio::spawn(async move { writer.try_put(2).await });
+    let written = one
+        .raft
+        .wait(Some(DEADLINE))
+        .metrics(|metrics| metrics.last_log_index > metrics.last_applied.map(|id| id.index), "written")
+        .await;
+    let index = written.expect("in time").last_log_index;
+    for follower in [&two, &three] {
+        follower.raft.wait(Some(DEADLINE)).log_index_at_least(index, "it has the entry").await.expect("in time");
+    }
+    hub.gate.send_modify(|gate| gate.silent = true);
+    let elected = two.raft.wait(Some(DEADLINE));
+    let elected =
+        elected.metrics(|metrics| metrics.current_leader.is_some_and(|id| id.number != ReplicaNumber(1)), "elected");
+    let campaign = async {
+        while two.raft.metrics().borrow_watched().current_leader == Some(one.id) {
+            two.raft.trigger().elect(false).await.expect("running");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let (led, ()) = tokio::join!(elected, campaign);
+    let leader = if led.expect("in time").current_leader == Some(two.id) { &two } else { &three };
+    leader.put(3).await;
+
+    let mut read = Box::pin(one.raft.get_read_linearizer(ReadPolicy::ReadIndex));
+    assert!(futures::poll!(&mut read).is_pending());
+    // The core takes its messages in order: the read has begun when this is answered.
+    one.raft.with_raft_state(|_| ()).await.expect("running");
+    hub.gate.send_modify(|gate| gate.released.extend([two.id.peer]));
+    one.raft.wait(Some(DEADLINE)).committed_index_at_least(index, "one answer is a quorum").await.expect("in time");
+    hub.gate.send_modify(|gate| gate.released.extend([three.id.peer]));
+    assert!(read.await.is_err(), "the write of another leader would not be seen");
+    drop(write);
+    for member in [one, two, three] {
         member.raft.shutdown().await.expect("it stops");
     }
 }
