@@ -29,7 +29,7 @@ use xorum_behaviours::{
     },
 };
 
-use super::{GroupWatch, Network};
+use super::{GroupWatch, Limits, Network};
 use crate::group::{
     command::{Applied, Body, Command},
     deliver::{deliver, install},
@@ -439,7 +439,9 @@ async fn join(hub: &Arc<Hub>, number: u8) -> Arc<Member> {
         Machine(Arc::new(Mutex::new(Applying { state, keys: Keys::default() })))
     });
     let wire = Wire { me: id.peer, hub: hub.clone() };
-    let network = Network::<_, Parcel>::new(GROUP, ORIGIN, id, wire, hub.clone());
+    // Answers are held back for as long as an election takes.
+    let limits = Limits { append: DEADLINE, ..Limits::default() };
+    let network = Network::<_, Parcel>::new(GROUP, ORIGIN, id, wire, hub.clone()).with_limits(limits);
     let config = Arc::new(config.validate().expect("a sound configuration"));
     let raft = Raft::new(id, config, network, log.clone(), machine.clone()).await.expect("a core");
     let member = Arc::new(Member { id, raft, log, machine, receiver: AsyncMutex::default() });

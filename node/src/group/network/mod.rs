@@ -35,6 +35,7 @@ use self::{client::Route, matched::Matched, timeouts::Purpose};
 use super::{messenger::Messenger, raft::TypeConfig, snapshot::SnapshotSource};
 
 pub use client::Client;
+pub use timeouts::Limits;
 pub use watch::GroupWatch;
 
 /// Makes openraft's clients for one replica of one group.
@@ -46,6 +47,7 @@ pub struct Network<M, S> {
     me: ReplicaId,
     messenger: M,
     watch: Arc<dyn GroupWatch>,
+    limits: Limits,
     /// Of each replica spoken to, also of those that left: a group has few in its life, and each is small.
     matched: BTreeMap<ReplicaId, Arc<Mutex<Matched>>>,
     snapshots: std::marker::PhantomData<fn() -> S>,
@@ -54,7 +56,21 @@ pub struct Network<M, S> {
 impl<M, S> Network<M, S> {
     /// The network of the replica `me` of `group`.
     pub fn new(group: GroupId, origin: Origin, me: ReplicaId, messenger: M, watch: Arc<dyn GroupWatch>) -> Self {
-        Self { group, origin, me, messenger, watch, matched: BTreeMap::new(), snapshots: std::marker::PhantomData }
+        Self {
+            group,
+            origin,
+            me,
+            messenger,
+            watch,
+            limits: Limits::default(),
+            matched: BTreeMap::new(),
+            snapshots: std::marker::PhantomData,
+        }
+    }
+
+    /// Sets other time limits than the default ones.
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 }
 
@@ -67,6 +83,7 @@ impl<M: Messenger, S: SnapshotSource> Network<M, S> {
             me: self.me,
             target,
             purpose,
+            limits: self.limits,
             messenger: self.messenger.clone(),
             watch: self.watch.clone(),
             matched,
