@@ -35,7 +35,7 @@ use crate::group::{
     deliver::{deliver, install},
     messenger::{AskError, Messenger},
     raft::{Entry, LogId, Membership, SnapshotMeta, StoredMembership, TypeConfig, Vote},
-    seam::{self, Facts, Violation, testing::*},
+    seam::{self, Checked, Facts, Violation, testing::*},
     sessions::Sessions,
     snapshot::{SnapshotError, SnapshotSink, SnapshotSource},
     state::{GroupState, Head, Rows},
@@ -245,7 +245,7 @@ struct Hub {
     snapshots: Mutex<Vec<ReplicaId>>,
 }
 
-/// How a peer is kept from hearing answers, as one is that was stopped.
+/// How a peer is kept from hearing how its entries were taken, as one is that was stopped.
 #[derive(Default)]
 struct Gate {
     stopped: Option<PeerId>,
@@ -303,7 +303,9 @@ impl Messenger for Wire {
     async fn ask(&self, to: PeerId, request: PeerRequest, _: Duration) -> Result<PeerAnswer, AskError> {
         let there = self.reach(to)?;
         let PeerRequest::Group(message) = request else { return Err(AskError::NotSent("not of a group".into())) };
-        let answer = match there.judge(&message, self.me) {
+        let judged = there.judge(&message, self.me);
+        let carries_entries = matches!(&judged, Ok(Checked::Append(request)) if !request.entries.is_empty());
+        let answer = match judged {
             Ok(checked) => {
                 deliver(&there.raft, checked).await.map_err(|stopped| AskError::MaybeSent(stopped.to_string()))?
             }
@@ -312,7 +314,9 @@ impl Messenger for Wire {
                 why.to_answer()
             }
         };
-        self.hub.let_through(self.me, to).await;
+        if carries_entries {
+            self.hub.let_through(self.me, to).await;
+        }
         Ok(PeerAnswer::Group(answer))
     }
 
@@ -382,7 +386,7 @@ impl Member {
         })
     }
 
-    fn judge(&self, message: &GroupMessage, from: PeerId) -> Result<seam::Checked, Violation> {
+    fn judge(&self, message: &GroupMessage, from: PeerId) -> Result<Checked, Violation> {
         self.with_facts(|facts| seam::receive(message, from, facts))
     }
 
