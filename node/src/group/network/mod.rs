@@ -3,13 +3,13 @@
 //! [`Network`] makes a [`Client`] for each replica that openraft speaks to: one for log entries and votes, one for
 //! heartbeats, one for snapshots. Each answer goes through the checked [`seam`](super::seam) before openraft sees it.
 //!
-//! - [`append`]: the order in which appends are sent and answered, which keeps ReadIndex right.
-//! - [`timeouts`]: our own limits; openraft enforces none.
-//! - [`matched`]: what each follower is known to have had, so that one whose log went back is noticed.
-//! - [`transmit`]: a snapshot, sent in chunks.
-//! - [`watch`]: what whoever owns the group is told.
+//! - `append`: the order in which appends are sent and answered, which keeps ReadIndex right.
+//! - `timeouts`: our own limits; openraft enforces none.
+//! - `matched`: what each follower is known to have had, so that one whose log went back is noticed.
+//! - `transmit`: a snapshot, sent in chunks.
+//! - `watch`: what whoever owns the group is told.
 //!
-//! What cannot be delivered is `Unreachable` to openraft, which then waits by [`backoff`](Client) before it tries again;
+//! What cannot be delivered is `Unreachable` to openraft, which then waits by its backoff before it tries again;
 //! so is what the other side is not ready to take (`NotYet`, `Busy`), refuses, or is dead to (`Gone`), and so is an
 //! answer that breaks a rule.
 #![allow(clippy::result_large_err, reason = "openraft's own error types")]
