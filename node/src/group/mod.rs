@@ -2,6 +2,7 @@
 //!
 //! - [`raft`]: openraft's types, made concrete once for the whole crate.
 //! - [`command`]: what an entry carries and what applying it answers.
+//! - [`deliver`]: hands to openraft what the seam let through.
 //! - [`messenger`]: how a group's messages reach other peers.
 //! - [`network`]: openraft's network, over our own messages.
 //! - [`seam`]: what a message may say before openraft sees it (invariant 8).
@@ -13,6 +14,7 @@
 //! random number and asks nobody.
 
 pub mod command;
+pub mod deliver;
 pub mod messenger;
 pub mod network;
 pub mod raft;

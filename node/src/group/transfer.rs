@@ -105,7 +105,10 @@ impl<S: SnapshotSink> Receiver<S> {
     }
 
     /// The next rows of a transfer. A copy of the last chunk is answered again; a gap ends the transfer, and so do rows
-    /// that cannot be stored, and being dropped before the answer.
+    /// that are refused, and being dropped before the answer.
+    ///
+    /// # Errors
+    /// When they cannot be stored; the replica must stop.
     pub async fn rows(
         &mut self,
         transfer: TransferId,
@@ -118,7 +121,7 @@ impl<S: SnapshotSink> Receiver<S> {
             return Ok(self.answer_to_late(transfer, sender));
         };
         self.heard = Some(now);
-        if sequence + 1 == staging.chunks {
+        if sequence.checked_add(1) == Some(staging.chunks) {
             self.state = State::Staging(staging);
             return Ok(BulkAnswer::Continue);
         }
@@ -352,11 +355,13 @@ mod tests {
     #[tokio::test]
     async fn a_gap_ends_the_transfer() {
         let mut rig = Rig::new();
-        rig.begin(ONE);
-        rig.rows(ONE, 0).await;
-        assert!(is_refused(&rig.rows(ONE, 2).await));
-        assert!(is_refused(&rig.rows(ONE, 1).await));
-        assert_eq!((rig.receiver.transfer(), rig.alive.load(Ordering::SeqCst)), (None, 0));
+        for gap in [2, 3, u64::MAX] {
+            rig.begin(ONE);
+            rig.rows(ONE, 0).await;
+            assert!(is_refused(&rig.rows(ONE, gap).await));
+            assert!(is_refused(&rig.rows(ONE, 1).await));
+            assert_eq!((rig.receiver.transfer(), rig.alive.load(Ordering::SeqCst)), (None, 0));
+        }
     }
 
     #[tokio::test]

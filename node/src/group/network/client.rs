@@ -23,7 +23,7 @@ use super::{
     GroupWatch,
     append::{self, AppendStream},
     matched::Matched,
-    timeouts::{self, Purpose},
+    timeouts::{self, Limits, Purpose},
     transmit,
 };
 use crate::group::{
@@ -40,6 +40,7 @@ pub(super) struct Route<M> {
     pub(super) me: ReplicaId,
     pub(super) target: ReplicaId,
     pub(super) purpose: Purpose,
+    pub(super) limits: Limits,
     pub(super) messenger: M,
     pub(super) watch: Arc<dyn GroupWatch>,
     pub(super) matched: Arc<Mutex<Matched>>,
@@ -138,7 +139,7 @@ impl<M: Messenger> Route<M> {
             }
         };
         let sent = append::sent(&request);
-        let within = timeouts::append(self.purpose, option, body.len());
+        let within = self.limits.append(self.purpose, option, body.len());
         let answer = self.ask(GroupMessageKind::Append, body, within).await?;
         let floor = self.matched.lock().floor(&sent.vote);
         let response = seam::answer_append(&answer, &sent, floor, self.me).map_err(|why| self.violated(why))?;

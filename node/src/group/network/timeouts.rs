@@ -13,35 +13,46 @@ pub(super) enum Purpose {
     Heartbeat,
 }
 
-/// The least time that an append of the log has. openraft wishes for one heartbeat interval, but the answer waits for
-/// the follower's disk, and whatever stands before it in the follower's queue; a lost connection is told without it.
-const APPEND_MIN: Duration = Duration::from_secs(1);
+/// The least time that each kind of request has, whatever openraft wishes; a connection that is lost is told without
+/// it. Too short, what is only slow is sent again and again; too long, what hangs holds the group up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// For an append of the log. openraft wishes for one heartbeat interval, but the answer waits for the follower's
+    /// disk, and whatever stands before it in the follower's queue.
+    pub append: Duration,
+    /// For a chunk of a snapshot.
+    pub chunk: Duration,
+    /// For the end of a snapshot, which is answered when it is installed.
+    pub install: Duration,
+}
 
-/// The slowest link that a full append must get through: what its bytes add to the time that it has.
-const SLOWEST_BYTES_PER_SECOND: u64 = 1024 * 1024;
-
-/// The least time that a chunk of a snapshot has.
-const CHUNK_MIN: Duration = Duration::from_secs(5);
-
-/// The least time that the end of a snapshot has: it is answered when it is installed.
-const INSTALL_MIN: Duration = Duration::from_secs(30);
-
-/// How long an append may take.
-pub(super) fn append(purpose: Purpose, option: &RPCOption, bytes: usize) -> Duration {
-    match purpose {
-        Purpose::Heartbeat => option.hard_ttl(),
-        Purpose::Replication => option.hard_ttl().max(APPEND_MIN) + transit(bytes),
+impl Default for Limits {
+    fn default() -> Self {
+        Self { append: Duration::from_secs(1), chunk: Duration::from_secs(5), install: Duration::from_secs(30) }
     }
 }
 
-/// How long one chunk of a snapshot may take.
-pub(super) fn chunk(option: &RPCOption, bytes: usize) -> Duration {
-    option.hard_ttl().max(CHUNK_MIN) + transit(bytes)
-}
+/// The slowest link that a full message must get through: what its bytes add to the time that it has.
+const SLOWEST_BYTES_PER_SECOND: u64 = 1024 * 1024;
 
-/// How long the end of a snapshot may take.
-pub(super) fn install(option: &RPCOption) -> Duration {
-    option.hard_ttl().max(INSTALL_MIN)
+impl Limits {
+    /// How long an append may take. A heartbeat has what openraft wishes, for it gives up by then.
+    pub(super) fn append(&self, purpose: Purpose, option: &RPCOption, bytes: usize) -> Duration {
+        match purpose {
+            Purpose::Heartbeat => option.hard_ttl(),
+            Purpose::Replication => option.hard_ttl().max(self.append) + transit(bytes),
+        }
+    }
+
+    /// How long one chunk of a snapshot may take.
+    pub(super) fn chunk(&self, option: &RPCOption, bytes: usize) -> Duration {
+        option.hard_ttl().max(self.chunk) + transit(bytes)
+    }
+
+    /// How long the end of a snapshot may take.
+    pub(super) fn install(&self, option: &RPCOption) -> Duration {
+        option.hard_ttl().max(self.install)
+    }
 }
 
 fn transit(bytes: usize) -> Duration {
@@ -63,12 +74,13 @@ mod tests {
 
     #[test]
     fn an_append_of_the_log_has_longer_than_a_heartbeat_and_longer_with_its_bytes() {
+        let limits = Limits::default();
         let wish = RPCOption::new(Duration::from_millis(50));
-        assert_eq!(append(Purpose::Heartbeat, &wish, 0), Duration::from_millis(50));
-        assert_eq!(append(Purpose::Replication, &wish, 0), APPEND_MIN);
-        assert_eq!(append(Purpose::Replication, &wish, 4 << 20), APPEND_MIN + Duration::from_secs(4));
+        assert_eq!(limits.append(Purpose::Heartbeat, &wish, 0), Duration::from_millis(50));
+        assert_eq!(limits.append(Purpose::Replication, &wish, 0), limits.append);
+        assert_eq!(limits.append(Purpose::Replication, &wish, 4 << 20), limits.append + Duration::from_secs(4));
         let slow = RPCOption::new(Duration::from_secs(2));
-        assert_eq!(append(Purpose::Replication, &slow, 0), Duration::from_secs(2));
+        assert_eq!(limits.append(Purpose::Replication, &slow, 0), Duration::from_secs(2));
     }
 
     #[test]

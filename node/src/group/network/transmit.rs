@@ -51,7 +51,7 @@ pub(super) async fn send<M: Messenger, S: SnapshotSource>(
         head: head.into(),
     };
     let mut reading = read(source);
-    let chunk_limit = timeouts::chunk(option, CHUNK_BYTES);
+    let chunk_limit = route.limits.chunk(option, CHUNK_BYTES);
     if let Some(installed) = ask(route, begin, chunk_limit).await? {
         return judge(route, &vote, &installed);
     }
@@ -71,7 +71,7 @@ pub(super) async fn send<M: Messenger, S: SnapshotSource>(
         chunks += 1;
     }
     let end = BulkRequest::End { transfer, chunks, rows: rows_sent };
-    match ask(route, end, timeouts::install(option)).await? {
+    match ask(route, end, route.limits.install(option)).await? {
         Some(installed) => judge(route, &vote, &installed),
         None => Err(route.violated(Violation::UnexpectedAnswer).into()),
     }

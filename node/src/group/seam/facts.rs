@@ -7,7 +7,9 @@ use xorum_behaviours::wire::{GroupId, ReplicaId, ReplicaNumber};
 use super::Violation;
 use crate::group::raft::{LogId, Membership, Vote};
 
-/// What the local replica knows. Each fact may be older than what openraft knows now, never newer.
+/// What the local replica knows. Each fact may be older than what openraft knows now, never newer; but the vote must be
+/// read no earlier than what is committed, or what a new leader committed is held against an old one whose messages
+/// are only late.
 pub struct Facts<'a> {
     /// The group.
     pub group: GroupId,

@@ -14,8 +14,8 @@
 //! | transfer | §3.10 of the dissertation: from the leader itself | `transfer` |
 //! | answers | only what the request can be answered with | `answers` |
 //!
-//! It never waits, logs or reads a clock. What it knows of the replica may be older than what openraft knows; every
-//! fact here only grows, so an older one can only let through what openraft itself then refuses.
+//! It never waits, logs or reads a clock. What it knows of the replica may be older than what openraft knows, and only
+//! grows: a sound message that passes by older facts passes by newer ones too, or openraft turns it away for its vote.
 
 mod answers;
 mod append;
