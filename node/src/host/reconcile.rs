@@ -168,7 +168,7 @@ pub(super) async fn run(host: Arc<Host>, replica: Arc<Replica>, mut notices: mps
 
 /// Looks and steps until nothing is to be done, or something has to be waited for.
 async fn steps(host: &Arc<Host>, replica: &Arc<Replica>, leadership: &mut Leadership) {
-    let config = placement_config(host);
+    let config = PlacementConfig::from(&host.genesis);
     for _ in 0..MAX_STEPS {
         look(host, replica, leadership).await;
         let view = view(host, replica, leadership);
@@ -178,15 +178,6 @@ async fn steps(host: &Arc<Host>, replica: &Arc<Replica>, leadership: &mut Leader
         if !act(host, replica, leadership, &view, &config, action).await {
             return;
         }
-    }
-}
-
-fn placement_config(host: &Host) -> PlacementConfig {
-    let placement = host.genesis.timings.placement;
-    PlacementConfig {
-        replication_factor: host.genesis.replication_factor,
-        replace_after: placement.replace_after(),
-        settle_after: placement.settle_after(),
     }
 }
 

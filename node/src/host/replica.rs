@@ -250,11 +250,13 @@ impl Shared {
 
     /// Judges a message by what this replica knows now.
     pub fn with_facts<T>(&self, judge: impl FnOnce(&Facts<'_>) -> T) -> T {
+        // What is committed is read first: a vote that is older than it would make a late message of an old leader look
+        // like one that contradicts it.
+        let committed = self.data.borrow_watched().local_committed;
         let (vote, membership) = {
             let server = self.server.borrow_watched();
             (server.vote, Arc::clone(&server.membership_config))
         };
-        let committed = self.data.borrow_watched().local_committed;
         judge(&Facts {
             group: self.group,
             me: self.id,

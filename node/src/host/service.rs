@@ -10,7 +10,6 @@ use std::{
 
 use bytes::Bytes;
 use libp2p::PeerId;
-use openraft::storage::Snapshot;
 use serde::Serialize;
 use xorum_behaviours::{
     links::{Class, Service},
@@ -23,7 +22,7 @@ use xorum_behaviours::{
 use super::{Host, lifecycle::NoReplica, replica::Replica};
 use crate::{
     group::{
-        raft::AppendResponse,
+        deliver,
         seam::{self, Checked, SnapshotHead},
         transfer::{Arrived, Ended},
     },
@@ -112,32 +111,16 @@ impl Host {
                 return answer;
             }
         };
-        let raft = &replica.shared.raft;
-        let stopped = |error: &dyn std::fmt::Display| GroupAnswer::Refused(error.to_string());
-        let body = match checked {
-            Checked::Append(request) => match raft.append_entries(request).await {
-                Ok(response) => {
-                    if !matches!(response, AppendResponse::HigherVote(_)) {
-                        replica.shared.note_leader();
-                    }
-                    seam::encode(&response)
+        let leads = matches!(checked, Checked::Append(_));
+        match deliver::deliver(&replica.shared.raft, checked).await {
+            Ok(answer) => {
+                if leads {
+                    replica.shared.note_leader();
                 }
-                Err(error) => return stopped(&error),
-            },
-            Checked::Vote(request) => match raft.vote(request).await {
-                Ok(response) => seam::encode(&response),
-                Err(error) => return stopped(&error),
-            },
-            Checked::PreVote(request) => match raft.pre_vote(request).await {
-                Ok(response) => seam::encode(&response),
-                Err(error) => return stopped(&error),
-            },
-            Checked::Transfer(request) => match raft.handle_transfer_leader(request).await {
-                Ok(response) => seam::encode(&response),
-                Err(error) => return stopped(&error),
-            },
-        };
-        body.map_or_else(|error| stopped(&error), |body| GroupAnswer::Raft(body.into()))
+                answer
+            }
+            Err(fatal) => GroupAnswer::Refused(fatal.to_string()),
+        }
     }
 
     fn goodbye(&self, from: PeerId, group: &GroupId, number: ReplicaNumber, farewell: Farewell) -> PeerAnswer {
@@ -232,17 +215,17 @@ impl Host {
         let answer = match checked {
             Ok(()) => {
                 let SnapshotHead { vote, meta } = head;
-                let snapshot = Snapshot { meta, snapshot: SnapshotData::Staged(data) };
-                match replica.shared.raft.install_full_snapshot(vote, snapshot).await {
-                    Ok(response) => seam::encode(&response).map_err(|error| error.to_string()),
-                    Err(error) => Err(error.to_string()),
-                }
+                let installed = deliver::install(&replica.shared.raft, vote, meta, SnapshotData::Staged(data)).await;
+                installed.unwrap_or_else(|fatal| BulkAnswer::Refused(fatal.to_string()))
             }
-            Err(violation) => Err(violation.to_string()),
+            Err(violation) => BulkAnswer::Refused(violation.to_string()),
         };
-        let body = answer.as_ref().ok().map(|body| Bytes::from(body.clone()));
+        let body = match &answer {
+            BulkAnswer::Installed(body) => Some(body.clone()),
+            _ => None,
+        };
         replica.receiver.lock().await.installed(transfer, body, Instant::now());
-        answer.map_or_else(BulkAnswer::Refused, |body| BulkAnswer::Installed(body.into()))
+        answer
     }
 }
 
