@@ -125,7 +125,8 @@ impl Settings {
         let text = std::fs::read_to_string(path)
             .map_err(|source| SettingsError::Unreadable { path: path.to_owned(), source })?;
         toml::from_str(&text).map_err(|error| {
-            let line = error.span().map_or(0, |span| text.get(..span.start).unwrap_or_default().lines().count().max(1));
+            let line =
+                error.span().map_or(0, |span| text.get(..span.start).unwrap_or_default().matches('\n').count() + 1);
             SettingsError::File { path: path.to_owned(), reason: format!("line {line}: {}", error.message()) }
         })
     }
