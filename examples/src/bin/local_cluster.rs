@@ -124,7 +124,7 @@ impl Cluster {
             ["list"] => Ok(self.list().await),
             ["groups"] => self.groups().await,
             ["kill", number] => {
-                drop(self.take(number.parse()?)?);
+                let _killed = self.take(number.parse()?)?;
                 Ok(format!("peer {number} is dead"))
             }
             ["stop", number] => {

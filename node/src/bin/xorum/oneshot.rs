@@ -21,22 +21,44 @@ use crate::{
 pub(crate) trait Command {
     /// Does it. What it returns is still to be printed; an output that fails is the outer error.
     fn run(self, store: &impl Store, output: &mut Output) -> impl Future<Output = io::Result<Option<Answer>>>;
+
+    /// What to say when it is interrupted. Of a write nobody knows what became of it.
+    fn interrupted() -> Interrupted;
+}
+
+/// What an interruption means to a command.
+pub(crate) enum Interrupted {
+    /// It is how the command ends.
+    Done,
+    /// There is no answer, and nothing was changed.
+    NoAnswer,
+    /// It may have been applied.
+    Unknown,
 }
 
 macro_rules! command {
-    ($($name:ident),*) => {$(
+    ($interrupted:ident: $($name:ident),*) => {$(
         impl Command for $name {
             async fn run(self, store: &impl Store, _: &mut Output) -> io::Result<Option<Answer>> {
                 Ok(Some($name::run(self, store).await))
             }
+
+            fn interrupted() -> Interrupted {
+                Interrupted::$interrupted
+            }
         }
     )*};
 }
-command!(Put, Get, Del, Cas, Locate, Status, Peers, Groups);
+command!(Unknown: Put, Del, Cas);
+command!(NoAnswer: Get, Locate, Status, Peers, Groups);
 
 impl Command for Watch {
     async fn run(self, store: &impl Store, output: &mut Output) -> io::Result<Option<Answer>> {
         Watch::run(self, store, output).await
+    }
+
+    fn interrupted() -> Interrupted {
+        Interrupted::Done
     }
 }
 
@@ -49,12 +71,24 @@ pub(crate) async fn run<C: Command + clap::Args>(
     let mut output = Output::stdout(Format::json_if(client.json), false);
     let answer = tokio::select! {
         biased;
-        _ = signals.next() => return Ok(Exit::Done),
-        answer = connect_and_do(settings, command, &mut output) => answer?,
+        _ = signals.next() => None,
+        answer = connect_and_do(settings, command, &mut output) => Some(answer?),
     };
+    let Some(answer) = answer else { return interrupted::<C>(&mut output) };
     match answer {
         Some(answer) => print(&mut output, &answer),
         None => Ok(Exit::Done),
+    }
+}
+
+fn interrupted<C: Command>(output: &mut Output) -> anyhow::Result<Exit> {
+    match C::interrupted() {
+        Interrupted::Done => Ok(Exit::Done),
+        Interrupted::NoAnswer => Ok(Exit::AtOnce),
+        Interrupted::Unknown => {
+            let message = "interrupted before it was answered: read the key to learn what became of it".to_owned();
+            print(output, &OpError::OutcomeUnknown { message, group: None }.into())
+        }
     }
 }
 
