@@ -20,7 +20,8 @@ use crate::{
     store::Store,
 };
 
-/// What a reader of lines hands over. It reads on when `answered` is dropped.
+/// What a reader of lines hands over. It reads on when it is told so by `answered`, and ends when that is dropped: at
+/// the end of a conversation nobody touches the terminal any more.
 pub(crate) struct Typed {
     /// A line without its end; a paste may hold several.
     pub(crate) text: Result<Vec<u8>, TooLong>,
@@ -57,10 +58,10 @@ pub(crate) async fn converse<S: Store>(session: &mut Session<S>, lines: &mut Lin
             Ok(text) => text,
             Err(error) => {
                 let failure = Failure { code: "too-large", message: error.to_string(), group: None };
-                match session.output.print(&failure.into()) {
-                    Ok(()) => continue,
-                    Err(error) => return Ended::Output(error),
+                if let Err(error) = session.output.print(&failure.into()) {
+                    return Ended::Output(error);
                 }
+                Vec::new()
             }
         };
         for line in text.split(|&byte| byte == b'\n') {
@@ -68,7 +69,8 @@ pub(crate) async fn converse<S: Store>(session: &mut Session<S>, lines: &mut Lin
                 return ended;
             }
         }
-        drop(answered);
+        // A reader that has ended is seen at the next line.
+        let _ = answered.send(());
     }
 }
 
