@@ -1,7 +1,7 @@
 //! The command line.
 //!
 //! Flags carry no default of their own: it would hide what the environment and the file say (see
-//! [`Settings`](crate::settings::Settings)).
+//! [`Settings`]).
 
 use std::{path::PathBuf, time::Duration};
 
@@ -91,7 +91,7 @@ pub(crate) struct Run {
 pub(crate) struct Client {
     /// Reach the network by this peer; may be repeated [env: XORUM_BOOTSTRAP]
     ///
-    /// As the peer prints it: /ip4/192.0.2.1/tcp/4001/p2p/<PeerId>. XORUM_BOOTSTRAP holds several separated by commas.
+    /// As the peer prints it: `/ip4/192.0.2.1/tcp/4001/p2p/<PeerId>`. XORUM_BOOTSTRAP holds several separated by commas.
     #[arg(long, value_name = "MULTIADDR", value_parser = multiaddr)]
     pub(crate) bootstrap: Vec<Multiaddr>,
     /// Give an operation up after this long, such as 500ms; at most 10m [default: 5s]

@@ -3,7 +3,7 @@
 //! - [`cli`] and [`settings`]: flags, environment, file, and what they set.
 //! - [`run`]: `run` and `connect`; [`prompt`] brings lines from a terminal or a pipe, [`session`] answers them;
 //!   [`words`] splits them and [`commands`] has a file for each command.
-//! - [`oneshot`]: the same commands, one a process. [`bench`]: load. [`reset`]: a new identity.
+//! - [`oneshot`]: the same commands, one a process. [`mod@bench`]: load. [`reset`]: a new identity.
 //! - [`output`]: answers as lines or JSON. [`usage`], [`logging`], [`signals`], [`exit`]: what they say.
 //!
 //! Stdout carries the ready line and answers, and nothing else.

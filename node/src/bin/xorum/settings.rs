@@ -48,7 +48,7 @@ pub(crate) struct Settings {
     pub(crate) listen: Vec<Multiaddr>,
     /// Join by this peer; may be repeated [default: found a network, or rejoin the one known]
     ///
-    /// As another peer prints it: /ip4/192.0.2.1/tcp/4001/p2p/<PeerId>. A data directory that has joined once finds
+    /// As another peer prints it: `/ip4/192.0.2.1/tcp/4001/p2p/<PeerId>`. A data directory that has joined once finds
     /// its network again without.
     #[arg(long, value_name = "MULTIADDR", value_parser = multiaddr)]
     pub(crate) bootstrap: Vec<Multiaddr>,
