@@ -1,9 +1,9 @@
 //! The command line.
 //!
 //! Flags carry no default of their own: it would hide what the environment and the file say (see
-//! [`Settings`](crate::settings::Settings)).
+//! [`Settings`]).
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -89,20 +89,23 @@ pub(crate) struct Run {
 /// Flags of a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct Client {
-    /// Reach the network by this peer, as `/ip4/192.0.2.1/tcp/4001/p2p/<PeerId>`; may be repeated; XORUM_BOOTSTRAP
-    /// holds several separated by commas
+    /// Reach the network by this peer; may be repeated [env: XORUM_BOOTSTRAP]
+    ///
+    /// As the peer prints it: `/ip4/192.0.2.1/tcp/4001/p2p/<PeerId>`. XORUM_BOOTSTRAP holds several separated by commas.
     #[arg(long, value_name = "MULTIADDR", value_parser = multiaddr)]
     pub(crate) bootstrap: Vec<Multiaddr>,
-    /// Give an operation up after this long, such as `500ms` or `5s`; at most 10m [default: 5s]
+    /// Give an operation up after this long, such as 500ms; at most 10m [default: 5s]
     #[arg(long, value_name = "DURATION", value_parser = timeout)]
-    pub(crate) timeout: Option<std::time::Duration>,
+    pub(crate) timeout: Option<Duration>,
     /// Print one JSON object a result
     #[arg(long)]
     pub(crate) json: bool,
     /// Read settings that are not given otherwise from this TOML file
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Write log lines for people or for machines; RUST_LOG says which lines [default: text]
+    /// How log lines are written to stderr [default: text]
+    ///
+    /// RUST_LOG says which lines, such as `info` or `xorum_node=debug`; without it there are hardly any.
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub(crate) log_format: Option<LogFormat>,
 }
@@ -130,8 +133,6 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use clap::CommandFactory;
 
     use super::*;

@@ -1,7 +1,5 @@
 //! How the process ends, for scripts to tell apart.
 
-use std::process::ExitCode;
-
 /// The status of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -18,7 +16,7 @@ pub(crate) enum Exit {
     OutcomeUnknown = 4,
     /// A compare-and-swap that found another version.
     Conflict = 5,
-    /// Told a second time to stop, so nothing was waited for.
+    /// Interrupted with nothing to say: a command that only asks, or a second time, so that nothing was waited for.
     AtOnce = 130,
 }
 
@@ -30,12 +28,6 @@ impl Exit {
             "outcome-unknown" => Self::OutcomeUnknown,
             _ => Self::Error,
         }
-    }
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
     }
 }
 

@@ -131,6 +131,8 @@ impl Memory {
 
 impl Store for Memory {
     async fn put(&self, key: Bytes, value: Bytes) -> Result<Version, OpError> {
+        // As a network would, it lets others run.
+        tokio::task::yield_now().await;
         match &key[..] {
             b"long" => Err(OpError::TooLarge { what: "value", bytes: 2, limit: 1 }),
             b"lost" => Err(OpError::OutcomeUnknown { message: "no\nanswer".into(), group: Some(GroupId([1; 32])) }),
@@ -140,6 +142,7 @@ impl Store for Memory {
     }
 
     async fn get(&self, key: Bytes) -> Result<Option<Versioned>, OpError> {
+        tokio::task::yield_now().await;
         Ok(self.read(&key))
     }
 

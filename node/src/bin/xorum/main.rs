@@ -3,8 +3,8 @@
 //! - [`cli`] and [`settings`]: flags, environment, file, and what they set.
 //! - [`run`]: `run` and `connect`; [`prompt`] brings lines from a terminal or a pipe, [`session`] answers them;
 //!   [`words`] splits them and [`commands`] has a file for each command.
-//! - [`oneshot`]: the same commands, one a process. [`bench`]: load. [`reset`]: a new identity.
-//! - [`output`]: answers as lines or JSON. [`logging`], [`signals`], [`exit`]: what they say.
+//! - [`oneshot`]: the same commands, one a process. [`mod@bench`]: load. [`reset`]: a new identity.
+//! - [`output`]: answers as lines or JSON. [`usage`], [`logging`], [`signals`], [`exit`]: what they say.
 //!
 //! Stdout carries the ready line and answers, and nothing else.
 
@@ -24,6 +24,7 @@ mod session;
 mod settings;
 mod signals;
 mod store;
+mod usage;
 mod words;
 
 use std::{
@@ -42,24 +43,35 @@ use crate::{
 };
 
 fn main() {
-    let cli = Cli::parse();
-    let exit = start(cli).unwrap_or_else(|error| {
-        // An error line that cannot be written has nowhere else to go.
-        let _ = writeln!(io::stderr(), "xorum: {}", one_line(&error));
-        if error.is::<SettingsError>() || error.is::<Usage>() { Exit::Usage } else { Exit::Error }
-    });
+    let exit = match Cli::try_parse() {
+        Ok(cli) => start(cli).unwrap_or_else(|error| {
+            complain(&error.to_string());
+            if error.is::<SettingsError>() || error.is::<Usage>() { Exit::Usage } else { Exit::Error }
+        }),
+        Err(error) if error.use_stderr() => {
+            complain(&format!("{}; see --help", usage::one_line(&error)));
+            Exit::Usage
+        }
+        Err(help) => {
+            // Whoever asked for help and does not read it needs none.
+            let _ = help.print();
+            Exit::Done
+        }
+    };
     // At once: a thread that waits for stdin would hold a return from main up.
     std::process::exit(exit as i32)
+}
+
+/// One line on stderr; where that cannot be written there is nobody to tell.
+fn complain(text: &str) {
+    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let _ = writeln!(io::stderr(), "xorum: {}", lines.join(" "));
 }
 
 /// Wrong usage that only shows after the command line was understood.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Usage(String);
-
-fn one_line(error: &anyhow::Error) -> String {
-    format!("{error:#}").lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
-}
 
 fn start(Cli { action, run }: Cli) -> anyhow::Result<Exit> {
     match action.unwrap_or(Action::Run(run)) {

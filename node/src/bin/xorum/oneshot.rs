@@ -1,9 +1,14 @@
 //! One command as a client, then the end.
 
-use std::{future::Future, io, time::Instant};
+use std::{
+    future::Future,
+    io,
+    time::{Duration, Instant},
+};
 
 use xorum_node::{
     Node,
+    config::Config,
     error::{OpError, StartError},
 };
 
@@ -21,22 +26,44 @@ use crate::{
 pub(crate) trait Command {
     /// Does it. What it returns is still to be printed; an output that fails is the outer error.
     fn run(self, store: &impl Store, output: &mut Output) -> impl Future<Output = io::Result<Option<Answer>>>;
+
+    /// What to say when it is interrupted. Of a write nobody knows what became of it.
+    fn interrupted() -> Interrupted;
+}
+
+/// What an interruption means to a command.
+pub(crate) enum Interrupted {
+    /// It is how the command ends.
+    Done,
+    /// There is no answer, and nothing was changed.
+    NoAnswer,
+    /// It may have been applied.
+    Unknown,
 }
 
 macro_rules! command {
-    ($($name:ident),*) => {$(
+    ($interrupted:ident: $($name:ident),*) => {$(
         impl Command for $name {
             async fn run(self, store: &impl Store, _: &mut Output) -> io::Result<Option<Answer>> {
                 Ok(Some($name::run(self, store).await))
             }
+
+            fn interrupted() -> Interrupted {
+                Interrupted::$interrupted
+            }
         }
     )*};
 }
-command!(Put, Get, Del, Cas, Locate, Status, Peers, Groups);
+command!(Unknown: Put, Del, Cas);
+command!(NoAnswer: Get, Locate, Status, Peers, Groups);
 
 impl Command for Watch {
     async fn run(self, store: &impl Store, output: &mut Output) -> io::Result<Option<Answer>> {
         Watch::run(self, store, output).await
+    }
+
+    fn interrupted() -> Interrupted {
+        Interrupted::Done
     }
 }
 
@@ -47,39 +74,58 @@ pub(crate) async fn run<C: Command + clap::Args>(
 ) -> anyhow::Result<Exit> {
     let mut signals = Signals::take()?;
     let mut output = Output::stdout(Format::json_if(client.json), false);
-    let answer = tokio::select! {
+    let done = tokio::select! {
         biased;
-        _ = signals.next() => return Ok(Exit::Done),
-        answer = connect_and_do(settings, command, &mut output) => answer?,
+        _ = signals.next() => return interrupted::<C>(&mut output),
+        done = connect_and_do(settings, command, &mut output) => done?,
     };
-    match answer {
-        Some(answer) => print(&mut output, &answer),
-        None => Ok(Exit::Done),
+    // The answer first: it is true whatever becomes of the connection.
+    let exit = match &done.answer {
+        Some(answer) => print(&mut output, answer)?,
+        None => Exit::Done,
+    };
+    if let Some(node) = &done.node {
+        signals.shut_down(node).await;
+    }
+    Ok(exit)
+}
+
+/// What became of a command.
+struct Done {
+    /// Still to be printed.
+    answer: Option<Answer>,
+    /// Still to be shut down.
+    node: Option<Node>,
+}
+
+fn interrupted<C: Command>(output: &mut Output) -> anyhow::Result<Exit> {
+    match C::interrupted() {
+        Interrupted::Done => Ok(Exit::Done),
+        Interrupted::NoAnswer => Ok(Exit::AtOnce),
+        Interrupted::Unknown => {
+            let message = "interrupted before it was answered: read the key to learn what became of it".to_owned();
+            print(output, &OpError::OutcomeUnknown { message, group: None }.into())
+        }
     }
 }
 
-async fn connect_and_do<C: Command>(
-    settings: &Settings,
-    command: C,
-    output: &mut Output,
-) -> anyhow::Result<Option<Answer>> {
+async fn connect_and_do<C: Command>(settings: &Settings, command: C, output: &mut Output) -> anyhow::Result<Done> {
     let node = match connect(settings).await? {
         Ok(node) => node,
-        Err(answer) => return Ok(Some(answer)),
+        Err(answer) => return Ok(Done { answer: Some(answer), node: None }),
     };
     let answer = match command.run(&node, output).await {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => None,
         answer => answer?,
     };
-    node.shutdown().await;
-    Ok(answer)
+    Ok(Done { answer, node: Some(node) })
 }
 
 /// A client within the deadline of the operation, with what is left of it for the operation. A network that cannot be
 /// reached is an answer.
 pub(crate) async fn connect(settings: &Settings) -> anyhow::Result<Result<Node, Answer>> {
     let (began, timeout) = (Instant::now(), settings.timeout());
-    let config = xorum_node::config::Config { connect_timeout: timeout, ..settings.client() };
+    let config = Config { connect_timeout: timeout, ..settings.client() };
     let node = match Node::start(config).await {
         Ok(node) => node,
         Err(error @ StartError::NoAnswer { .. }) => {
@@ -91,7 +137,7 @@ pub(crate) async fn connect(settings: &Settings) -> anyhow::Result<Result<Node, 
         }
         Err(error) => return Err(error.into()),
     };
-    let left = timeout.saturating_sub(began.elapsed()).max(std::time::Duration::from_millis(1));
+    let left = timeout.saturating_sub(began.elapsed()).max(Duration::from_millis(1));
     Ok(Ok(node.with_timeout(left)))
 }
 
@@ -102,7 +148,6 @@ fn print(output: &mut Output, answer: &Answer) -> anyhow::Result<Exit> {
     }
 }
 
-// The statuses of a command line, from the command to the exit.
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -35,59 +35,77 @@ pub(crate) enum LogFormat {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(crate) struct Settings {
-    /// Where this peer keeps its identity and its data; made if absent [default: `xorum` in the platform's data
-    /// directory]
+    /// Where this peer keeps its identity and its data [default: `xorum` in the platform's data directory]
+    ///
+    /// It is made if it is absent. A copy of it must not be used: see `xorum reset-identity`.
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// Listen here; may be repeated [default: TCP and QUIC, on loopback or, with --open, on all interfaces, on a port
-    /// chosen at the first start and then kept]. A port of 0 is chosen anew at each start
+    /// Listen here; may be repeated [default: TCP and QUIC on a port that is kept]
+    ///
+    /// The default is on loopback or, with --open, on all interfaces, on a port that the system chooses at the first
+    /// start. A port of 0 given here is chosen anew at each start.
     #[arg(long, value_name = "MULTIADDR", value_parser = multiaddr)]
     pub(crate) listen: Vec<Multiaddr>,
-    /// Join by this peer, as `/ip4/192.0.2.1/tcp/4001/p2p/<PeerId>`; may be repeated [default: found a network at the
-    /// first start, rejoin the known one later]
+    /// Join by this peer; may be repeated [default: found a network, or rejoin the one known]
+    ///
+    /// As another peer prints it: `/ip4/192.0.2.1/tcp/4001/p2p/<PeerId>`. A data directory that has joined once finds
+    /// its network again without.
     #[arg(long, value_name = "MULTIADDR", value_parser = multiaddr)]
     pub(crate) bootstrap: Vec<Multiaddr>,
-    /// Listen beyond loopback although the network is open: whoever reaches this peer can read and write
+    /// Listen beyond loopback, where whoever reaches this peer can read and write [default: false]
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(hide_possible_values = true)]
     pub(crate) open: Option<bool>,
-    /// The network's label, up to 64 bytes; fixed when the network is founded
+    /// The network's label, of up to 64 bytes; fixed at founding
+    ///
+    /// A value that differs from what the network has is refused at start; without one, what the network has is taken.
     #[arg(long, value_name = "LABEL")]
     pub(crate) network: Option<String>,
-    /// Voters wanted in each group; fixed when the network is founded [default: 5]
+    /// Voters wanted in each group; fixed at founding [default: 5]
     #[arg(long, value_name = "3|5|7", value_parser = replicas)]
     #[serde(deserialize_with = "checked_replicas")]
     pub(crate) replicas: Option<u8>,
-    /// All timings together: `lan` for peers within a few milliseconds of each other, `wan` for up to some hundred;
-    /// fixed when the network is founded [default: lan]
+    /// All timings together; fixed at founding [default: lan]
+    ///
+    /// `lan` is for peers within a few milliseconds of each other, `wan` for up to some hundred milliseconds.
     #[arg(long, value_name = "lan|wan", value_parser = profile)]
     pub(crate) profile: Option<Profile>,
-    /// A group with more data than this splits, such as `64MiB`; fixed when the network is founded [default: 64MiB]
+    /// A group with more data than this splits; fixed at founding [default: 64MiB]
+    ///
+    /// Too small makes many groups, each with its own heartbeats; too large makes restoring a replica slow.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     #[serde(deserialize_with = "from_text")]
     pub(crate) split_bytes: Option<ByteSize>,
-    /// A voter that is silent for this long, such as `10s`, is dead; fixed when the network is founded [default: as
-    /// the profile says]
+    /// A voter silent for this long, such as 10s, is dead; fixed at founding [default: by --profile]
+    ///
+    /// Too short replaces peers that only restart; too long leaves a group with fewer voters than wanted.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     #[serde(deserialize_with = "from_duration")]
     pub(crate) replace_after: Option<Duration>,
-    /// A closer newcomer takes a seat after it was heard for this long, such as `30s`; fixed when the network is
-    /// founded [default: as the profile says]
+    /// A closer newcomer takes a seat after this long, such as 30s; fixed at founding [default: by --profile]
+    ///
+    /// Too short moves data for every peer that comes and goes; too long leaves seats with peers farther away.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     #[serde(deserialize_with = "from_duration")]
     pub(crate) settle_after: Option<Duration>,
-    /// Memory for the storage engine's cache, such as `64MiB`: too small reads the disk more often [default: 16MiB]
+    /// Memory for the storage engine's cache [default: 16MiB]
+    ///
+    /// Too small reads the disk more often; too large takes memory from others.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     #[serde(deserialize_with = "from_text")]
     pub(crate) cache_bytes: Option<ByteSize>,
-    /// Give an operation up after this long, such as `500ms` or `5s`; at most 10m [default: 5s]
+    /// Give an operation up after this long, such as 500ms; at most 10m [default: 5s]
     #[arg(long, value_name = "DURATION", value_parser = timeout)]
     #[serde(deserialize_with = "from_timeout")]
     pub(crate) timeout: Option<Duration>,
-    /// Write log lines for people or for machines; RUST_LOG says which lines [default: text]
+    /// How log lines are written to stderr [default: text]
+    ///
+    /// RUST_LOG says which lines, such as `info` or `xorum_node=debug`; without it there are hardly any.
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub(crate) log_format: Option<LogFormat>,
-    /// Ignore stdin: no prompt, no commands
+    /// Ignore stdin: no prompt, no commands [default: false]
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(hide_possible_values = true)]
     pub(crate) no_repl: Option<bool>,
 }
 
@@ -125,7 +143,8 @@ impl Settings {
         let text = std::fs::read_to_string(path)
             .map_err(|source| SettingsError::Unreadable { path: path.to_owned(), source })?;
         toml::from_str(&text).map_err(|error| {
-            let line = error.span().map_or(0, |span| text.get(..span.start).unwrap_or_default().lines().count().max(1));
+            let line =
+                error.span().map_or(0, |span| text.get(..span.start).unwrap_or_default().matches('\n').count() + 1);
             SettingsError::File { path: path.to_owned(), reason: format!("line {line}: {}", error.message()) }
         })
     }

@@ -8,13 +8,13 @@ use crate::{output::Answer, store::Store};
 /// Reads a value.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct Get {
-    /// The key: up to 1 KiB of any bytes; after `--`, one that looks like an option
+    /// The key: up to 1 KiB of any bytes; one that looks like an option stands after `--`
     #[arg(value_name = "KEY", allow_hyphen_values = true)]
     pub(crate) key: OsString,
     /// Read what the nearest replica has applied, which may lack the newest writes
     #[arg(long)]
     pub(crate) stale: bool,
-    /// Print the version too, and of a stale read for how many milliseconds it may have missed writes
+    /// Print the version too, and of a stale read for how many milliseconds, at most, it missed writes
     #[arg(long)]
     pub(crate) meta: bool,
 }

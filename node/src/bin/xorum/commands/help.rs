@@ -1,6 +1,6 @@
 //! `help [COMMAND]`: lists the commands, or explains one; closed by `END`. Made from the grammar itself.
 
-use clap::{Command, CommandFactory};
+use clap::{Arg, Command, CommandFactory};
 
 use super::Spoken;
 use crate::output::{Answer, Failure};
@@ -38,11 +38,11 @@ pub(crate) fn names() -> Vec<String> {
 /// The options of a command, as they are typed.
 pub(crate) fn options(name: &str) -> Vec<String> {
     let Some(command) = find(name) else { return Vec::new() };
-    command.get_opts().chain(flags(&command)).filter_map(|arg| Some(format!("--{}", arg.get_long()?))).collect()
+    options_of(&command).filter_map(|arg| Some(format!("--{}", arg.get_long()?))).collect()
 }
 
-fn flags(command: &Command) -> impl Iterator<Item = &clap::Arg> {
-    command.get_arguments().filter(|arg| !arg.is_positional() && !arg.get_action().takes_values())
+fn options_of(command: &Command) -> impl Iterator<Item = &Arg> {
+    command.get_arguments().filter(|arg| !arg.is_positional())
 }
 
 /// Does the command take options?
@@ -57,12 +57,17 @@ pub(crate) fn parameters(name: &str) -> Vec<String> {
         let value = value_name(arg);
         if arg.is_required_set() { value } else { format!("[{value}]") }
     });
-    let options = command.get_opts().map(|arg| format!("[--{} {}]", arg.get_id(), value_name(arg)));
-    let flags = flags(&command).map(|arg| format!("[--{}]", arg.get_id()));
-    positional.chain(options).chain(flags).collect()
+    let options = options_of(&command).map(|arg| format!("[{}]", option(arg)));
+    positional.chain(options).collect()
 }
 
-fn value_name(arg: &clap::Arg) -> String {
+/// `--count N`, or `--stale`.
+fn option(arg: &Arg) -> String {
+    let long = arg.get_long().unwrap_or_default();
+    if arg.get_action().takes_values() { format!("--{long} {}", value_name(arg)) } else { format!("--{long}") }
+}
+
+fn value_name(arg: &Arg) -> String {
     arg.get_value_names().map(|names| names.join(" ")).unwrap_or_default()
 }
 
@@ -90,11 +95,7 @@ fn list() -> String {
 fn explain(command: &Command) -> String {
     let mut lines = vec![usage(command.get_name()), format!("  {}", about(command))];
     for arg in command.get_arguments() {
-        let name = match arg.get_long() {
-            Some(long) if arg.get_action().takes_values() => format!("--{long} {}", value_name(arg)),
-            Some(long) => format!("--{long}"),
-            None => value_name(arg),
-        };
+        let name = if arg.is_positional() { value_name(arg) } else { option(arg) };
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
         lines.push(format!("  {name:<12} {help}"));
     }

@@ -26,7 +26,7 @@ pub(crate) use self::{
     cas::Cas, del::Del, get::Get, groups::Groups, help::Help, leave::Leave, locate::Locate, peers::Peers, put::Put,
     quit::Quit, status::Status, watch::Watch,
 };
-use crate::output::Failure;
+use crate::{output::Failure, usage::one_line};
 
 /// A command as it is typed at the prompt.
 #[derive(Clone, Debug, PartialEq, Eq, Parser)]
@@ -77,22 +77,9 @@ impl Spoken {
         if !help::has_options(&name) {
             words.insert(1, OsStr::from_bytes(b"--").to_owned());
         }
-        Self::try_parse_from(words).map_err(|error| Failure::invalid(explain(&name, &error)))
+        Self::try_parse_from(words)
+            .map_err(|error| Failure::invalid(format!("{}; usage: {}", one_line(&error), help::usage(&name))))
     }
-}
-
-/// What clap says, as one line that ends with how the command is used.
-fn explain(name: &str, error: &clap::Error) -> String {
-    let rendered = error.render().to_string();
-    let what: Vec<_> = rendered
-        .lines()
-        .map(str::trim)
-        .take_while(|line| !line.starts_with("Usage:"))
-        .filter(|line| !line.is_empty() && !line.starts_with("For more information") && !line.starts_with("tip:"))
-        .collect();
-    let what = what.join(" ");
-    let what = what.strip_prefix("error: ").unwrap_or(&what);
-    format!("{what}; usage: {}", help::usage(name))
 }
 
 fn bytes(word: OsString) -> Bytes {

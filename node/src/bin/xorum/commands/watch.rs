@@ -13,7 +13,7 @@ use crate::{
 /// Prints each change of a key.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct Watch {
-    /// The key: up to 1 KiB of any bytes; after `--`, one that looks like an option
+    /// The key: up to 1 KiB of any bytes; one that looks like an option stands after `--`
     #[arg(value_name = "KEY", allow_hyphen_values = true)]
     pub(crate) key: OsString,
     /// End after this many changes [default: watch until interrupted]

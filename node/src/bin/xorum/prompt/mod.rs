@@ -20,7 +20,8 @@ use crate::{
     store::Store,
 };
 
-/// What a reader of lines hands over. It reads on when `answered` is dropped.
+/// What a reader of lines hands over. It reads on when it is told so by `answered`, and ends when that is dropped: at
+/// the end of a conversation nobody touches the terminal any more.
 pub(crate) struct Typed {
     /// A line without its end; a paste may hold several.
     pub(crate) text: Result<Vec<u8>, TooLong>,
@@ -57,10 +58,10 @@ pub(crate) async fn converse<S: Store>(session: &mut Session<S>, lines: &mut Lin
             Ok(text) => text,
             Err(error) => {
                 let failure = Failure { code: "too-large", message: error.to_string(), group: None };
-                match session.output.print(&failure.into()) {
-                    Ok(()) => continue,
-                    Err(error) => return Ended::Output(error),
+                if let Err(error) = session.output.print(&failure.into()) {
+                    return Ended::Output(error);
                 }
+                Vec::new()
             }
         };
         for line in text.split(|&byte| byte == b'\n') {
@@ -68,7 +69,8 @@ pub(crate) async fn converse<S: Store>(session: &mut Session<S>, lines: &mut Lin
                 return ended;
             }
         }
-        drop(answered);
+        // A reader that has ended is seen at the next line.
+        let _ = answered.send(());
     }
 }
 
@@ -91,5 +93,74 @@ async fn answer<S: Store>(session: &mut Session<S>, line: &[u8], signals: &mut S
             Ok(Next::End) => Some(Ended::Told),
             Err(error) => Some(Ended::Output(error)),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::signal::{Signal, raise};
+
+    use super::*;
+    use crate::{
+        fixtures::{Memory, Page},
+        output::{Format, Output},
+    };
+
+    /// A signal is told to all who listen in this process: these tests take turns.
+    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+    async fn converse_over(input: &'static [u8], is_interactive: bool) -> (String, Ended) {
+        converse_on(Page::default(), input, is_interactive).await
+    }
+
+    async fn converse_on(page: Page, input: &'static [u8], is_interactive: bool) -> (String, Ended) {
+        let output = Output::to(page.clone(), Format::Plain);
+        let mut session = Session { store: Memory::new(), output, is_client: false, is_interactive };
+        let mut lines = read_lines(input).expect("a thread");
+        let mut signals = Signals::take().expect("signals");
+        let ended = converse(&mut session, &mut lines, &mut signals).await;
+        (page.text(), ended)
+    }
+
+    #[tokio::test]
+    async fn lines_are_answered_in_order_to_the_end_of_the_input() {
+        let _turn = TURN.lock().await;
+        let (text, ended) = converse_over(b"put k v\r\n\nnonsense\nget k", false).await;
+        assert_eq!(text, "OK version=1\nERR invalid unknown command \"nonsense\": `help` lists the commands\nv\n");
+        assert!(matches!(ended, Ended::Input), "{ended:?}");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_answered_after_quit() {
+        let _turn = TURN.lock().await;
+        let (text, ended) = converse_over(b"quit\nput k v\n", false).await;
+        assert_eq!(text, "OK\n");
+        assert!(matches!(ended, Ended::Told), "{ended:?}");
+    }
+
+    #[tokio::test]
+    async fn at_a_terminal_ctrl_c_ends_a_watch_and_not_the_program() {
+        let _turn = TURN.lock().await;
+        let page = Page::default();
+        let watching = converse_on(page.clone(), b"put k v\nwatch k\nput k w\n", true);
+        let interrupt = async {
+            while !page.text().contains("value=v") {
+                tokio::task::yield_now().await;
+            }
+            raise(Signal::SIGINT).expect("raised");
+        };
+        let ((text, ended), ()) = futures::join!(watching, interrupt);
+        assert_eq!(text, "OK version=1\nversion=1 value=v\nOK version=2\n");
+        assert!(matches!(ended, Ended::Input), "{ended:?}");
+    }
+
+    #[tokio::test]
+    async fn ctrl_c_ends_any_other_command_and_the_program() {
+        let _turn = TURN.lock().await;
+        let waiting = converse_over(b"put never v\nput k v\n", true);
+        let interrupt = async { raise(Signal::SIGINT).expect("raised") };
+        let ((text, ended), ()) = futures::join!(waiting, interrupt);
+        assert_eq!(text, "");
+        assert!(matches!(ended, Ended::Signal), "{ended:?}");
     }
 }

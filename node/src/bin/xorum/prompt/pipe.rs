@@ -25,10 +25,9 @@ pub(crate) fn read_lines(input: impl Read + Send + 'static) -> io::Result<Lines>
         // An input that cannot be read is at its end.
         while let Ok(Some(text)) = next_line(&mut input) {
             let (answered, wait) = oneshot::channel();
-            if sender.blocking_send(Typed { text, answered }).is_err() {
+            if sender.blocking_send(Typed { text, answered }).is_err() || wait.blocking_recv().is_err() {
                 return;
             }
-            let _ = wait.blocking_recv();
         }
     })?;
     Ok(lines)

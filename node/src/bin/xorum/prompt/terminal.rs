@@ -122,10 +122,11 @@ fn read(mut editor: LineEditor, history: Option<&Path>, is_reading: &AtomicBool,
         };
         remember(&mut editor, history, &line);
         let (answered, wait) = oneshot::channel();
-        if sender.blocking_send(Typed { text: Ok(line.into_bytes()), answered }).is_err() {
+        if sender.blocking_send(Typed { text: Ok(line.into_bytes()), answered }).is_err()
+            || wait.blocking_recv().is_err()
+        {
             return;
         }
-        let _ = wait.blocking_recv();
     }
 }
 
