@@ -78,7 +78,7 @@ pub struct StorageConfig {
     /// a little; too large takes memory.
     pub log_cache_bytes: usize,
     #[cfg(test)]
-    pub(crate) faults: Option<writer::Faults>,
+    pub(super) faults: Option<writer::Faults>,
 }
 
 impl Default for StorageConfig {
