@@ -14,7 +14,7 @@ use libp2p::{
     swarm::{
         CloseConnection, ConnectionDenied, ConnectionId, DialError, FromSwarm, NetworkBehaviour, NotifyHandler,
         THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
-        behaviour::{ConnectionClosed, ConnectionEstablished, DialFailure},
+        behaviour::{ConnectionClosed, ConnectionEstablished, DialFailure, NewExternalAddrOfPeer, PeerAddresses},
         dial_opts::{DialOpts, PeerCondition},
     },
 };
@@ -64,6 +64,9 @@ pub struct Behaviour {
     /// Where streams were last asked for.
     opening: HashMap<(PeerId, Class), ConnectionId>,
     failures: HashMap<PeerId, Failure>,
+    /// Where peers are, as told by the event loop or another behaviour, or as dialed; of the latest so many. A failed
+    /// dial takes nothing from it: who restarts comes back where it was.
+    addresses: PeerAddresses,
     events: VecDeque<ToSwarm<Event, Class>>,
 }
 
@@ -83,6 +86,7 @@ impl Behaviour {
             dialing: HashMap::new(),
             opening: HashMap::new(),
             failures: HashMap::new(),
+            addresses: PeerAddresses::default(),
             events: VecDeque::new(),
         }
     }
@@ -151,6 +155,9 @@ impl Behaviour {
     ) {
         self.dialing.remove(&peer_id);
         self.failures.remove(&peer_id);
+        if let ConnectedPoint::Dialer { address, .. } = endpoint {
+            self.addresses.add(peer_id, address.clone());
+        }
         let connection = Connection { id: connection_id, rank: rank(endpoint), closing: false };
         self.connections.entry(peer_id).or_default().push(connection);
         let peer = self.shared.peers.get(&peer_id);
@@ -236,6 +243,16 @@ impl NetworkBehaviour for Behaviour {
         Ok(self.handler(peer))
     }
 
+    fn handle_pending_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: Option<PeerId>,
+        _: &[Multiaddr],
+        _: Endpoint,
+    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        Ok(peer.map(|peer| self.addresses.get(&peer).collect()).unwrap_or_default())
+    }
+
     fn handle_established_outbound_connection(
         &mut self,
         _: ConnectionId,
@@ -252,6 +269,9 @@ impl NetworkBehaviour for Behaviour {
             FromSwarm::ConnectionEstablished(established) => self.on_established(established),
             FromSwarm::ConnectionClosed(closed) => self.on_closed(closed),
             FromSwarm::DialFailure(failure) => self.on_dial_failure(failure),
+            FromSwarm::NewExternalAddrOfPeer(NewExternalAddrOfPeer { peer_id, addr }) => {
+                self.addresses.add(peer_id, addr.clone());
+            }
             _ => {}
         }
     }
