@@ -31,6 +31,8 @@ mod protocol;
 mod ticket;
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;
 
 use std::{
