@@ -10,7 +10,7 @@ use std::{
 use libp2p::{
     PeerId, Stream,
     swarm::{
-        ConnectionHandler, ConnectionHandlerEvent, StreamUpgradeError, SubstreamProtocol,
+        ConnectionHandler, ConnectionHandlerEvent, ConnectionId, StreamUpgradeError, SubstreamProtocol,
         handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound},
     },
 };
@@ -70,6 +70,7 @@ fn report(reports: &mpsc::Sender<Event>, peer: PeerId, class: Class, error: Stre
 /// See the module.
 pub struct Handler {
     shared: Arc<Shared>,
+    connection: ConnectionId,
     id: PeerId,
     peer: Arc<Peer>,
     /// The classes that this side answers on this connection.
@@ -81,9 +82,17 @@ pub struct Handler {
 }
 
 impl Handler {
-    pub(super) fn new(shared: Arc<Shared>, id: PeerId, peer: Arc<Peer>, offered: Vec<Class>, keep_alive: bool) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        connection: ConnectionId,
+        id: PeerId,
+        peer: Arc<Peer>,
+        offered: Vec<Class>,
+        keep_alive: bool,
+    ) -> Self {
         Self {
             shared,
+            connection,
             id,
             peer,
             offered,
@@ -95,7 +104,7 @@ impl Handler {
     }
 
     fn opened(&self, class: Class, stream: Stream) {
-        if !self.peer.lane(class).attach() {
+        if !self.peer.lane(class).attach(self.connection) {
             return;
         }
         let (shared, peer, id) = (self.shared.clone(), self.peer.clone(), self.id);
@@ -163,7 +172,7 @@ impl ConnectionHandler for Handler {
                     StreamUpgradeError::Io(error) => error.to_string(),
                     StreamUpgradeError::Apply(never) => match never {},
                 };
-                self.peer.lane(class).fail(&NotSent::Unreachable(text));
+                self.peer.lane(class).fail(Some(self.connection), &NotSent::Unreachable(text));
             }
             _ => {}
         }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use libp2p::PeerId;
+use libp2p::{PeerId, swarm::ConnectionId};
 use tokio::sync::mpsc;
 
 use super::{Class, error::NotSent, frame::Outbox, in_flight::InFlight, lock, peers::Command, ticket::Ticket};
@@ -35,7 +35,8 @@ struct Entry {
 #[derive(Debug)]
 enum State {
     Idle,
-    Opening,
+    /// On this connection, if the behaviour has chosen one.
+    Opening(Option<ConnectionId>),
     /// The waker is there while the task sleeps.
     Open(Option<Waker>),
     /// The task is to end.
@@ -98,13 +99,13 @@ impl Lane {
             inner.queue.push_back(Entry { ticket: ticket.clone(), body });
             match &mut inner.state {
                 State::Idle => {
-                    inner.state = State::Opening;
+                    inner.state = State::Opening(None);
                     // Who receives is gone only when the lane is about to be closed, which fails what waits.
                     let _ = self.commands.send(Command::Open(self.peer, self.class));
                     None
                 }
                 State::Open(waker) => waker.take(),
-                State::Opening | State::Stopping | State::Closed => None,
+                State::Opening(_) | State::Stopping | State::Closed => None,
             }
         };
         if let Some(waker) = waker {
@@ -122,10 +123,10 @@ impl Lane {
         self.abandoned.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A stream was opened for it: true if it is wanted.
-    pub(super) fn attach(&self) -> bool {
+    /// A stream was opened for it on `connection`: true if it is wanted.
+    pub(super) fn attach(&self, connection: ConnectionId) -> bool {
         let mut inner = lock(&self.inner);
-        let wanted = matches!(inner.state, State::Opening);
+        let wanted = matches!(inner.state, State::Opening(Some(on)) if on == connection);
         if wanted {
             inner.state = State::Open(None);
         }
@@ -139,7 +140,7 @@ impl Lane {
             return;
         }
         inner.sweep();
-        inner.state = if inner.queue.is_empty() { State::Idle } else { State::Opening };
+        inner.state = if inner.queue.is_empty() { State::Idle } else { State::Opening(None) };
         if !inner.queue.is_empty() {
             let _ = self.commands.send(Command::Open(self.peer, self.class));
         }
@@ -171,16 +172,34 @@ impl Lane {
         true
     }
 
-    /// Is a stream asked for and not there yet?
-    pub(super) fn is_opening(&self) -> bool {
-        matches!(lock(&self.inner).state, State::Opening)
+    /// Is a stream asked for, and no connection chosen for it?
+    pub(super) fn is_unserved(&self) -> bool {
+        matches!(lock(&self.inner).state, State::Opening(None))
     }
 
-    /// No stream can be had: fails what waits, unless a stream is there.
-    pub(super) fn fail(&self, why: &NotSent) {
+    /// The stream that is asked for is to be opened on `connection`: true if one is.
+    pub(super) fn choose(&self, connection: ConnectionId) -> bool {
+        let mut inner = lock(&self.inner);
+        let wanted = matches!(inner.state, State::Opening(_));
+        if wanted {
+            inner.state = State::Opening(Some(connection));
+        }
+        wanted
+    }
+
+    /// Nothing will be opened on `connection` any more.
+    pub(super) fn unchoose(&self, connection: ConnectionId) {
+        let mut inner = lock(&self.inner);
+        if matches!(inner.state, State::Opening(Some(on)) if on == connection) {
+            inner.state = State::Opening(None);
+        }
+    }
+
+    /// No stream can be had, on the connection chosen, or at all where none was: fails what waits.
+    pub(super) fn fail(&self, connection: Option<ConnectionId>, why: &NotSent) {
         let entries = {
             let mut inner = lock(&self.inner);
-            if !matches!(inner.state, State::Opening) {
+            if !matches!(inner.state, State::Opening(on) if on == connection) {
                 return;
             }
             inner.state = State::Idle;
