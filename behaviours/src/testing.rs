@@ -1,6 +1,7 @@
 //! Peers for tests: whole swarms, each driven by a task, and what they saw.
 
 use std::{
+    collections::VecDeque,
     future::Future,
     sync::{
         Arc, Mutex,
@@ -109,6 +110,7 @@ pub(crate) enum Seen {
 enum Order {
     Dial(Multiaddr),
     Know(PeerId, Multiaddr, oneshot::Sender<()>),
+    CloseOldest,
 }
 
 /// How a test's peer is made.
@@ -208,6 +210,7 @@ async fn drive(
     mut orders: mpsc::UnboundedReceiver<Order>,
     tell: mpsc::UnboundedSender<Seen>,
 ) {
+    let mut connections = VecDeque::new();
     if let Some(listen) = listen {
         swarm.listen_on(listen).expect("can listen");
     }
@@ -221,12 +224,20 @@ async fn drive(
                     swarm.add_peer_address(peer, address);
                     let _ = done.send(());
                 }
+                Some(Order::CloseOldest) => {
+                    if let Some(oldest) = connections.pop_front() {
+                        swarm.close_connection(oldest);
+                    }
+                }
                 None => return,
             },
             event = swarm.select_next_some() => {
                 let seen = match event {
                     SwarmEvent::NewListenAddr { address, .. } => Seen::Listens(address),
-                    SwarmEvent::ConnectionEstablished { peer_id, .. } => Seen::Connected(peer_id),
+                    SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => {
+                        connections.push_back(connection_id);
+                        Seen::Connected(peer_id)
+                    }
                     SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => Seen::Disconnected(peer_id),
                     SwarmEvent::OutgoingConnectionError { error, .. } => {
                         admission::cause(&error).map_or(Seen::DialFailed, Seen::NotAdmitted)
@@ -287,6 +298,16 @@ impl TestPeer {
         let (done, known) = oneshot::channel();
         let _ = self.orders.send(Order::Know(peer, address.clone(), done));
         soon(known).await.expect("the swarm runs");
+    }
+
+    /// Closes the connection that was established first.
+    pub(crate) fn close_oldest(&self) {
+        let _ = self.orders.send(Order::CloseOldest);
+    }
+
+    /// What it saw and the test did not wait for.
+    pub(crate) fn saw(&mut self) -> Vec<Seen> {
+        std::iter::from_fn(|| self.seen.try_recv().ok()).collect()
     }
 
     /// Connects to another.

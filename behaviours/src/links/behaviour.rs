@@ -140,10 +140,12 @@ impl Behaviour {
         peer.connected.store(false, Ordering::Release);
         for connection in self.connections.get_mut(&id).into_iter().flatten() {
             connection.closing = true;
-            Class::ALL.iter().for_each(|class| peer.lane(*class).unchoose(connection.id));
+            for class in Class::ALL {
+                peer.lane(class).unchoose(connection.id);
+                peer.lane(class).stop(connection.id);
+            }
         }
         self.events.push_back(ToSwarm::CloseConnection { peer_id: id, connection: CloseConnection::All });
-        Class::ALL.iter().for_each(|class| peer.lane(*class).stop());
         self.open_unserved(id, &peer);
     }
 

@@ -37,8 +37,8 @@ enum State {
     Idle,
     /// On this connection, if the behaviour has chosen one.
     Opening(Option<ConnectionId>),
-    /// The waker is there while the task sleeps.
-    Open(Option<Waker>),
+    /// On this connection; the waker is there while the task sleeps.
+    Open(ConnectionId, Option<Waker>),
     /// The task is to end.
     Stopping,
     Closed,
@@ -104,7 +104,7 @@ impl Lane {
                     let _ = self.commands.send(Command::Open(self.peer, self.class));
                     None
                 }
-                State::Open(waker) => waker.take(),
+                State::Open(_, waker) => waker.take(),
                 State::Opening(_) | State::Stopping | State::Closed => None,
             }
         };
@@ -128,7 +128,7 @@ impl Lane {
         let mut inner = lock(&self.inner);
         let wanted = matches!(inner.state, State::Opening(Some(on)) if on == connection);
         if wanted {
-            inner.state = State::Open(None);
+            inner.state = State::Open(connection, None);
         }
         wanted
     }
@@ -150,12 +150,12 @@ impl Lane {
     /// False if the task is to end.
     pub(super) fn take(&self, waker: &Waker, outbox: &mut Outbox, in_flight: &mut InFlight) -> bool {
         let mut inner = lock(&self.inner);
-        if !matches!(inner.state, State::Open(_)) {
+        if !matches!(inner.state, State::Open(..)) {
             return false;
         }
         while outbox.has_room() && in_flight.has_room() {
             let Some(entry) = inner.queue.pop_front() else {
-                if let State::Open(registered) = &mut inner.state {
+                if let State::Open(_, registered) = &mut inner.state {
                     match registered {
                         Some(registered) => registered.clone_from(waker),
                         none => *none = Some(waker.clone()),
@@ -211,12 +211,14 @@ impl Lane {
         }
     }
 
-    /// Ends the task that serves it; what waits gets another stream.
-    pub(super) fn stop(&self) {
+    /// Ends the task that serves it, if that is on `connection`; what waits gets another stream.
+    ///
+    /// A connection that is closed from this side does not wake who reads from its substreams.
+    pub(super) fn stop(&self, connection: ConnectionId) {
         let waker = {
             let mut inner = lock(&self.inner);
             match &mut inner.state {
-                State::Open(waker) => {
+                State::Open(on, waker) if *on == connection => {
                     let waker = waker.take();
                     inner.state = State::Stopping;
                     waker
@@ -234,7 +236,7 @@ impl Lane {
         let (entries, waker) = {
             let mut inner = lock(&self.inner);
             let waker = match &mut inner.state {
-                State::Open(waker) => waker.take(),
+                State::Open(_, waker) => waker.take(),
                 _ => None,
             };
             inner.state = State::Closed;

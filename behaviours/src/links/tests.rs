@@ -316,3 +316,110 @@ async fn silence_is_counted_from_the_last_frame() {
     assert!(soon(asker.ask(answerer.id, b"hello")).await.is_ok());
     assert!(asker.client.heard(&answerer.id).is_some_and(|silent| silent < since.elapsed()));
 }
+
+#[tokio::test]
+async fn of_two_connections_one_is_used_and_the_other_when_that_closes() {
+    let (service, mut asks, permits) = gated();
+    let (mut asker, answerer) = pair(service).await;
+    asker.connect(&answerer).await;
+    asker.connect(&answerer).await;
+    let mut hangs = Box::pin(asker.ask(answerer.id, b"hangs"));
+    assert!(poll_immediate(&mut hangs).await.is_none());
+    soon(asks.recv()).await;
+    asker.close_oldest();
+    assert_eq!(soon(hangs).await, Err(MAYBE_SENT_CLOSED));
+    permits.add_permits(1);
+    assert!(soon(asker.ask(answerer.id, b"on the other")).await.is_ok());
+    assert!(asker.client.is_connected(&answerer.id));
+    assert_eq!(asker.saw(), [], "nothing was dialed, and the peer was never without a connection");
+    assert!(answerer.gate.role_of(&asker.id).is_some());
+}
+
+#[tokio::test]
+async fn a_peer_that_restarts_where_it_was_is_reached_again() {
+    let keypair = libp2p::identity::Keypair::generate_ed25519();
+    let asker = Builder::new().start(echo()).await;
+    let mut address = "/ip4/127.0.0.1/tcp/0".to_owned();
+    for round in 0..4 {
+        let answerer = Builder::new().keypair(keypair.clone()).listen(&address).start(echo()).await;
+        if round == 0 {
+            asker.know(&answerer).await;
+        }
+        address = answerer.address.to_string();
+        soon(async {
+            while asker.ask(answerer.id, b"again").await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        let id = answerer.id;
+        answerer.stop().await;
+        assert!(soon(asker.ask(id, b"nobody there")).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn who_closes_a_connection_drops_the_work_for_the_other_side() {
+    struct Told(mpsc::UnboundedSender<()>);
+    impl Drop for Told {
+        fn drop(&mut self) {
+            let _ = self.0.send(());
+        }
+    }
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let (begun, mut begins) = mpsc::unbounded_channel();
+    let service = Answers(move |_, _, body: Bytes| {
+        let (told, begun) = (Told(tell.clone()), begun.clone());
+        async move {
+            let _ = begun.send(());
+            pending::<()>().await;
+            drop(told);
+            body
+        }
+    });
+    let (asker, answerer) = pair(service).await;
+    let mut hangs = Box::pin(asker.ask(answerer.id, b"hangs"));
+    assert!(poll_immediate(&mut hangs).await.is_none());
+    soon(begins.recv()).await;
+    answerer.close_oldest();
+    assert_eq!(soon(told.recv()).await, Some(()));
+    assert_eq!(soon(hangs).await, Err(MAYBE_SENT_CLOSED));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_that_dial_each_other_at_once_both_get_their_answers() {
+    for _ in 0..20 {
+        let (one, other) = pair(echo()).await;
+        other.know(&one).await;
+        let (there, back) = soon(futures::future::join(one.ask(other.id, b"there"), other.ask(one.id, b"back"))).await;
+        assert_eq!((there.is_ok(), back.is_ok()), (true, true));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_connections_do_every_request_ends_and_none_is_answered_with_anothers() {
+    let (asker, answerer) = pair(echo()).await;
+    let asker = &asker;
+    let requests = (0..2000u32).map(|i| async move {
+        if i % 100 == 99 {
+            asker.client.disconnect(answerer.id);
+        }
+        tokio::task::yield_now().await;
+        let body = Bytes::from(i.to_be_bytes().to_vec());
+        match asker.client.request(answerer.id, Class::Operation, body.clone(), PATIENCE).await {
+            Ok(answer) => assert_eq!(answer, body),
+            Err(RequestError::NotSent(NotSent::TimedOut) | RequestError::MaybeSent(MaybeSent::TimedOut)) => {
+                panic!("request {i} was forgotten")
+            }
+            Err(_) => {}
+        }
+    });
+    let requests = futures::StreamExt::buffer_unordered(futures::stream::iter(requests), 64);
+    soon(futures::StreamExt::for_each(requests, |()| std::future::ready(()))).await;
+    soon(async {
+        while asker.ask(answerer.id, b"still there").await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
