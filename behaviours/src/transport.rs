@@ -39,6 +39,7 @@ pub enum TransportError {
 #[derive(Debug, Clone)]
 pub struct Config {
     connect_within: Duration,
+    #[cfg_attr(not(feature = "quic"), allow(dead_code))]
     quic_idle_timeout: Duration,
 }
 

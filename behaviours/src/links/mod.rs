@@ -1,7 +1,7 @@
 //! Links: our request-response protocol on long-lived substreams.
 //!
 //! To each peer and for each [`Class`] there is one substream for the own requests; the peer has another for its own. So
-//! votes and heartbeats never wait behind bulk, and all groups share what there is. A request is a [frame](frame) with a
+//! votes and heartbeats never wait behind bulk, and all groups share what there is. A request is a frame with a
 //! correlation number, its answer a frame with the same.
 //!
 //! - The connection handler only negotiates substreams; each then belongs to one task, and no message passes the swarm.

@@ -423,3 +423,25 @@ async fn whatever_connections_do_every_request_ends_and_none_is_answered_with_an
     })
     .await;
 }
+
+#[tokio::test]
+async fn peers_that_stopped_leave_no_task_behind() {
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    assert_eq!(tasks(), 0);
+    let (asker, answerer) = pair(echo()).await;
+    for class in Class::ALL {
+        for (from, to) in [(&asker, &answerer), (&answerer, &asker)] {
+            assert!(soon(from.client.request(to.id, class, Bytes::new(), PATIENCE)).await.is_ok());
+        }
+    }
+    let client = asker.client.clone();
+    answerer.stop().await;
+    asker.stop().await;
+    soon(async {
+        while tasks() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    drop(client);
+}
