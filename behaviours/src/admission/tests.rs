@@ -366,3 +366,15 @@ async fn a_listener_that_speaks_another_version_is_named_to_who_dialed_it() {
     honest.sees(|seen| *seen == Seen::NotAdmitted(AdmissionError::Version { theirs: 78 })).await;
     task.abort();
 }
+
+#[tokio::test]
+async fn a_bootstrap_address_may_be_a_name() {
+    let founder = Builder::new().listen("/ip4/127.0.0.1/tcp/0").start(echo()).await;
+    let text = founder.address.to_string().replace("/ip4/127.0.0.1/", "/dns4/localhost/");
+    let named: Multiaddr = text.parse().expect("is a multiaddr");
+    let mut joiner = Builder::new().network(None).start(echo()).await;
+    joiner.gate.expect_bootstrap(&named);
+    joiner.dial(&named);
+    joiner.sees(|seen| *seen == Seen::Connected(founder.id)).await;
+    assert_eq!(joiner.gate.genesis(), Some(genesis("a")));
+}
