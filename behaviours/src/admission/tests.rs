@@ -86,16 +86,45 @@ async fn two_sides_without_a_network_refuse_each_other() {
     other.sees(|seen| *seen == Seen::NotAdmittedInbound(AdmissionError::NoNetworkYet)).await;
 }
 
-#[tokio::test]
-async fn peers_of_two_networks_each_name_the_others() {
-    let mut one = Builder::new().start(echo()).await;
-    let mut other = Builder::new().network(Some(genesis("b"))).start(echo()).await;
-    one.dial(&other.address);
-    let theirs = id_of(&genesis("b"));
-    one.sees(|seen| *seen == Seen::NotAdmitted(AdmissionError::WrongNetwork { theirs })).await;
-    let theirs = id_of(&genesis("a"));
-    other.sees(|seen| *seen == Seen::NotAdmittedInbound(AdmissionError::WrongNetwork { theirs })).await;
+async fn assert_two_networks_refuse(listen: &str) {
+    let mut one = Builder::new().listen(listen).start(echo()).await;
+    let mut other = Builder::new().listen(listen).network(Some(genesis("b"))).start(echo()).await;
+    for _ in 0..4 {
+        one.dial(&other.address);
+        let theirs = id_of(&genesis("b"));
+        let seen = one.sees(|seen| matches!(seen, Seen::NotAdmitted(_))).await;
+        assert_eq!(seen, Seen::NotAdmitted(AdmissionError::WrongNetwork { theirs }));
+        let theirs = id_of(&genesis("a"));
+        let seen = other.sees(|seen| matches!(seen, Seen::NotAdmittedInbound(_))).await;
+        assert_eq!(seen, Seen::NotAdmittedInbound(AdmissionError::WrongNetwork { theirs }));
+    }
     assert_eq!(one.gate.role_of(&other.id), None);
+}
+
+#[tokio::test]
+async fn peers_of_two_networks_each_name_the_others_on_every_transport() {
+    for _ in 0..2 {
+        assert_two_networks_refuse("/memory/0").await;
+        assert_two_networks_refuse("/ip4/127.0.0.1/tcp/0").await;
+        #[cfg(feature = "quic")]
+        assert_two_networks_refuse("/ip4/127.0.0.1/udp/0/quic-v1").await;
+    }
+}
+
+#[tokio::test]
+async fn who_is_refused_hears_the_reason_on_every_transport() {
+    for listen in ["/memory/0", "/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"] {
+        if listen.contains("quic") && cfg!(not(feature = "quic")) {
+            continue;
+        }
+        for _ in 0..3 {
+            let mut joiner = Builder::new().listen(listen).network(None).start(echo()).await;
+            let mut peer = Builder::new().listen(listen).start(echo()).await;
+            peer.dial(&joiner.address);
+            peer.sees(|seen| *seen == Seen::NotAdmitted(AdmissionError::NoNetworkYet)).await;
+            joiner.sees(|seen| *seen == Seen::NotAdmittedInbound(AdmissionError::NoNetworkYet)).await;
+        }
+    }
 }
 
 #[tokio::test]
