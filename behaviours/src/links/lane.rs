@@ -37,11 +37,30 @@ enum State {
     Idle,
     /// On this connection, if the behaviour has chosen one.
     Opening(Option<ConnectionId>),
-    /// On this connection; the waker is there while the task sleeps.
-    Open(ConnectionId, Option<Waker>),
+    /// On this connection, by this task.
+    Open(ConnectionId, Sleeper),
     /// The task is to end.
     Stopping,
     Closed,
+}
+
+/// The task that serves a lane.
+#[derive(Debug, Default)]
+struct Sleeper {
+    /// There while it sleeps.
+    waker: Option<Waker>,
+    /// Did it take all that waited, so that more is to wake it?
+    took_all: bool,
+}
+
+impl Sleeper {
+    fn sleep(&mut self, waker: &Waker, took_all: bool) {
+        self.took_all = took_all;
+        match &mut self.waker {
+            Some(registered) => registered.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -104,8 +123,8 @@ impl Lane {
                     let _ = self.commands.send(Command::Open(self.peer, self.class));
                     None
                 }
-                State::Open(_, waker) => waker.take(),
-                State::Opening(_) | State::Stopping | State::Closed => None,
+                State::Open(_, sleeper) if sleeper.took_all => sleeper.waker.take(),
+                State::Open(..) | State::Opening(_) | State::Stopping | State::Closed => None,
             }
         };
         if let Some(waker) = waker {
@@ -128,7 +147,7 @@ impl Lane {
         let mut inner = lock(&self.inner);
         let wanted = matches!(inner.state, State::Opening(Some(on)) if on == connection);
         if wanted {
-            inner.state = State::Open(connection, None);
+            inner.state = State::Open(connection, Sleeper::default());
         }
         wanted
     }
@@ -146,7 +165,7 @@ impl Lane {
         }
     }
 
-    /// Moves what waits into `outbox` and `in_flight`, as far as they have room; registers `waker` if nothing is left.
+    /// Moves what waits into `outbox` and `in_flight`, as far as they have room; `waker` is woken when there is more.
     /// False if the task is to end.
     pub(super) fn take(&self, waker: &Waker, outbox: &mut Outbox, in_flight: &mut InFlight) -> bool {
         let mut inner = lock(&self.inner);
@@ -154,20 +173,16 @@ impl Lane {
             return false;
         }
         while outbox.has_room() && in_flight.has_room() {
-            let Some(entry) = inner.queue.pop_front() else {
-                if let State::Open(_, registered) = &mut inner.state {
-                    match registered {
-                        Some(registered) => registered.clone_from(waker),
-                        none => *none = Some(waker.clone()),
-                    }
-                }
-                break;
-            };
+            let Some(entry) = inner.queue.pop_front() else { break };
             inner.bytes -= entry.body.len();
             if entry.ticket.begin() {
                 let correlation = in_flight.insert(entry.ticket);
                 outbox.add(correlation, &entry.body);
             }
+        }
+        let took_all = inner.queue.is_empty();
+        if let State::Open(_, sleeper) = &mut inner.state {
+            sleeper.sleep(waker, took_all);
         }
         true
     }
@@ -218,8 +233,8 @@ impl Lane {
         let waker = {
             let mut inner = lock(&self.inner);
             match &mut inner.state {
-                State::Open(on, waker) if *on == connection => {
-                    let waker = waker.take();
+                State::Open(on, sleeper) if *on == connection => {
+                    let waker = sleeper.waker.take();
                     inner.state = State::Stopping;
                     waker
                 }
@@ -236,7 +251,7 @@ impl Lane {
         let (entries, waker) = {
             let mut inner = lock(&self.inner);
             let waker = match &mut inner.state {
-                State::Open(_, waker) => waker.take(),
+                State::Open(_, sleeper) => sleeper.waker.take(),
                 _ => None,
             };
             inner.state = State::Closed;

@@ -445,3 +445,20 @@ async fn peers_that_stopped_leave_no_task_behind() {
     .await;
     drop(client);
 }
+
+#[tokio::test]
+async fn after_disconnect_a_stream_that_could_take_no_more_ends_too() {
+    let asker = Builder::new().links(|config| config.with_in_flight(1)).start(echo()).await;
+    let (service, mut asks, permits) = gated();
+    let answerer = Builder::new().start(service).await;
+    asker.know(&answerer).await;
+    let mut hangs = Box::pin(asker.ask(answerer.id, b"hangs"));
+    assert!(poll_immediate(&mut hangs).await.is_none());
+    soon(asks.recv()).await;
+    let mut waits = Box::pin(asker.ask(answerer.id, b"waits"));
+    assert!(poll_immediate(&mut waits).await.is_none());
+    asker.client.disconnect(answerer.id);
+    assert_eq!(soon(hangs).await, Err(MAYBE_SENT_CLOSED));
+    permits.add_permits(1);
+    assert_eq!(soon(waits).await, Ok(Bytes::from_static(b"waits")));
+}
