@@ -18,4 +18,7 @@ pub mod space;
 pub mod transport;
 pub mod wire;
 
+#[cfg(test)]
+mod testing;
+
 pub use behaviour::{Behaviour, Config, Event};

@@ -2,7 +2,7 @@
 //!
 //! Nothing passes the gate unseen, and nothing follows it but a time limit: see [`admission`](crate::admission).
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use futures::future::Either;
 use libp2p::{
@@ -30,15 +30,13 @@ pub enum TransportError {
     /// The identity cannot be used for Noise.
     #[error("the identity cannot be used: {0}")]
     Identity(#[from] noise::Error),
-    /// The system's configuration for resolving names cannot be read.
-    #[error("names cannot be resolved: {0}")]
-    Names(#[from] io::Error),
 }
 
 /// Time limits of connecting.
 #[derive(Debug, Clone)]
 pub struct Config {
     connect_within: Duration,
+    #[cfg_attr(not(feature = "quic"), allow(dead_code))]
     quic_idle_timeout: Duration,
 }
 
@@ -66,8 +64,10 @@ impl Config {
 
 /// Builds the transport of a peer.
 ///
+/// Where the system has no configuration for resolving names, only addresses with numbers can be dialed.
+///
 /// # Errors
-/// When the identity or the system's resolver cannot be used.
+/// When the identity cannot be used.
 pub fn build(
     keypair: &Keypair,
     gate: Gate,
@@ -82,26 +82,43 @@ pub fn build(
         .authenticate(noise.clone())
         .multiplex(yamux.clone())
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    let direct = || direct(keypair, noise.clone(), yamux.clone(), config);
+    let named = match dns::tokio::Transport::system(direct()) {
+        Ok(named) => named.boxed(),
+        Err(error) => {
+            tracing::warn!(%error, "names cannot be resolved");
+            direct()
+        }
+    };
+    let within = config.connect_within + gate.timeout();
+    let admitted = memory
+        .or_transport(named)
+        .map(|either, _| match either {
+            Either::Left(output) | Either::Right(output) => output,
+        })
+        .and_then(move |output, point| gate.upgrade(output, point));
+    Ok(TransportTimeout::new(admitted, within).boxed())
+}
+
+/// TCP, and QUIC where it is wanted.
+fn direct(
+    keypair: &Keypair,
+    noise: noise::Config,
+    yamux: yamux::Config,
+    config: &Config,
+) -> Boxed<(PeerId, StreamMuxerBox)> {
     let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
         .upgrade(Version::V1)
         .authenticate(noise)
         .multiplex(yamux)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     #[cfg(feature = "quic")]
-    let direct = tcp.or_transport(quic(keypair, config)).map(|either, _| match either {
+    let tcp = tcp.or_transport(quic(keypair, config)).map(|either, _| match either {
         Either::Left(output) | Either::Right(output) => output,
     });
     #[cfg(not(feature = "quic"))]
-    let direct = tcp;
-
-    let within = config.connect_within + gate.timeout();
-    let admitted = memory
-        .or_transport(dns::tokio::Transport::system(direct)?)
-        .map(|either, _| match either {
-            Either::Left(output) | Either::Right(output) => output,
-        })
-        .and_then(move |output, point| gate.upgrade(output, point));
-    Ok(TransportTimeout::new(admitted, within).boxed())
+    let _ = (keypair, config);
+    tcp.boxed()
 }
 
 #[cfg(feature = "quic")]

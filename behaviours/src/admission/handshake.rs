@@ -32,26 +32,20 @@ pub(super) enum Verdict {
     Learn(Genesis),
 }
 
-/// Holds the conversation; what the other side is. A refusal was told to the other side when this returns.
-pub(super) async fn converse<T: AsyncRead + AsyncWrite + Unpin>(
-    gate: &Gate,
-    stream: &mut T,
-    turn: Turn,
-    may_learn: bool,
-) -> Result<PeerRole, AdmissionError> {
-    let outcome = exchange(gate, stream, turn, may_learn).await;
-    if let Err(error) = &outcome
-        && send(stream, &Message::Refuse(error.clone())).await.is_ok()
-    {
-        let _ = stream.close().now_or_never();
-        let mut rest = [0; 256];
-        let read_to_end = async { while !matches!(stream.read(&mut rest).await, Ok(0) | Err(_)) {} };
-        let _ = tokio::time::timeout(LINGER, read_to_end).await;
-    }
-    outcome
+/// Tells the other side why it is refused, and waits for a moment until it has read that.
+pub(super) async fn refuse<T: AsyncRead + AsyncWrite + Unpin>(stream: &mut T, error: AdmissionError) {
+    let told = async {
+        if send(stream, &Message::Refuse(error)).await.is_ok() {
+            let _ = stream.close().now_or_never();
+            let mut rest = [0; 256];
+            while !matches!(stream.read(&mut rest).await, Ok(0) | Err(_)) {}
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, told).await;
 }
 
-async fn exchange<T: AsyncRead + AsyncWrite + Unpin>(
+/// Holds the conversation; what the other side is.
+pub(super) async fn converse<T: AsyncRead + AsyncWrite + Unpin>(
     gate: &Gate,
     stream: &mut T,
     turn: Turn,

@@ -8,6 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use futures::FutureExt;
 use libp2p::{
     PeerId,
     core::{
@@ -16,10 +17,12 @@ use libp2p::{
     },
 };
 
+use tokio::time::{Instant, timeout_at};
+
 use super::{
     AdmissionError, Gate,
     error::NotAdmitted,
-    handshake::{Turn, converse},
+    handshake::{Turn, converse, refuse},
 };
 
 /// Substreams that the other side may open after its last word, and before that word was read here: with QUIC they may
@@ -36,11 +39,7 @@ impl Gate {
         (peer, muxer): (PeerId, StreamMuxerBox),
         point: ConnectedPoint,
     ) -> Result<(PeerId, StreamMuxerBox), NotAdmitted> {
-        let outcome = match tokio::time::timeout(self.timeout(), self.check(peer, muxer, &point)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(AdmissionError::TimedOut),
-        };
-        outcome.map(|muxer| (peer, muxer)).map_err(|error| {
+        self.check(peer, muxer, &point).await.map(|muxer| (peer, muxer)).map_err(|error| {
             tracing::debug!(%peer, address = %point.get_remote_address(), %error, "not admitted");
             NotAdmitted(error)
         })
@@ -60,13 +59,25 @@ impl Gate {
             _ => false,
         };
         let turn = if self.local() < peer { Turn::First } else { Turn::Second };
-        let mut stream = poll_fn(|cx| poll_first(&mut muxer, cx, turn)).await.map_err(|e| closed(&e))?;
+        let deadline = Instant::now() + self.timeout();
+        let opened = timeout_at(deadline, poll_fn(|cx| poll_first(&mut muxer, cx, turn))).await;
+        let mut stream = opened.map_err(|_| AdmissionError::TimedOut)?.map_err(|e| closed(&e))?;
         let mut early = VecDeque::new();
-        let role = {
+        let outcome = {
             let mut conversation = pin!(converse(self, &mut stream, turn, may_learn));
-            poll_fn(|cx| poll_conversation(&mut muxer, &mut early, turn, conversation.as_mut(), cx)).await?
+            let driven = poll_fn(|cx| poll_conversation(&mut muxer, &mut early, turn, conversation.as_mut(), cx));
+            timeout_at(deadline, driven).await
         };
-        self.admit(peer, role);
+        match outcome.unwrap_or(Err(AdmissionError::TimedOut)) {
+            Ok(role) => self.admit(peer, role),
+            Err(error) => {
+                early.clear();
+                let mut refusal = pin!(refuse(&mut stream, error.clone()).map(Ok));
+                // Whatever becomes of the connection now, the reason stays this one.
+                let _ = poll_fn(|cx| poll_conversation(&mut muxer, &mut early, turn, refusal.as_mut(), cx)).await;
+                return Err(error);
+            }
+        }
         Ok(if early.is_empty() { muxer } else { StreamMuxerBox::new(Early { early, muxer }) })
     }
 }
@@ -108,16 +119,27 @@ fn poll_conversation<F: Future<Output = Result<T, AdmissionError>>, T>(
         if let Poll::Ready(outcome) = conversation.as_mut().poll(cx) {
             return Poll::Ready(outcome);
         }
-        if let Poll::Ready(stream) = muxer.poll_inbound_unpin(cx).map_err(|e| closed(&e))? {
-            if early.len() >= bound {
+        let progress = match muxer.poll_inbound_unpin(cx) {
+            Poll::Ready(Ok(_)) if early.len() >= bound => {
                 let text = "it opened substreams before it was admitted".to_owned();
                 return Poll::Ready(Err(AdmissionError::Malformed(text)));
             }
-            early.push_back(stream);
-            continue;
-        }
-        match muxer.poll_unpin(cx).map_err(|e| closed(&e))? {
-            Poll::Ready(StreamMuxerEvent::AddressChange(_)) => {}
+            Poll::Ready(Ok(stream)) => {
+                early.push_back(stream);
+                continue;
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => muxer.poll_unpin(cx),
+        };
+        match progress {
+            Poll::Ready(Ok(StreamMuxerEvent::AddressChange(_))) => {}
+            Poll::Ready(Err(error)) => {
+                // What came before the end is heard first: it may say why.
+                return match conversation.poll(cx) {
+                    Poll::Ready(outcome) => Poll::Ready(outcome),
+                    Poll::Pending => Poll::Ready(Err(closed(&error))),
+                };
+            }
             Poll::Pending => return Poll::Pending,
         }
     }

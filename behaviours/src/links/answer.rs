@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{AsyncRead, AsyncWrite, StreamExt, stream::FuturesUnordered};
+use futures::{AsyncRead, AsyncWrite};
 use libp2p::PeerId;
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     error::StreamError,
     frame::{Decoder, Outbox},
     peers::{Peer, Peers},
+    work::Work,
 };
 use crate::wire::MAX_MESSAGE_BYTES;
 
@@ -39,8 +40,7 @@ pub(super) async fn answer<S: Service, T: AsyncRead + AsyncWrite + Unpin>(
 ) -> StreamError {
     let service = &*service;
     let Asked { from, class, peer, peers } = asked;
-    // The set polls futures that were added since in the order in which they were added.
-    let mut work = FuturesUnordered::new();
+    let mut work = Work::new();
     let start = |correlation, body| async move { (correlation, service.call(from, class, body).await) };
     let mut stream = stream;
     let mut decoder = Decoder::default();
@@ -77,7 +77,8 @@ pub(super) async fn answer<S: Service, T: AsyncRead + AsyncWrite + Unpin>(
                     Err(error) => return Poll::Ready(error.into()),
                 }
             }
-            if !started && !read && !(drained && has_answers_left) {
+            let progress = started || read || (drained && has_answers_left);
+            if !progress {
                 return Poll::Pending;
             }
         }
@@ -88,13 +89,9 @@ pub(super) async fn answer<S: Service, T: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Moves finished answers to the outbox while it has room. True if it had no room for more.
-fn collect<F: Future<Output = (u64, Bytes)>>(
-    cx: &mut Context<'_>,
-    work: &mut FuturesUnordered<F>,
-    outbox: &mut Outbox,
-) -> bool {
+fn collect<F: Future<Output = (u64, Bytes)>>(cx: &mut Context<'_>, work: &mut Work<F>, outbox: &mut Outbox) -> bool {
     while outbox.has_room() {
-        match work.poll_next_unpin(cx) {
+        match work.poll_next(cx) {
             Poll::Ready(Some((correlation, body))) if body.len() <= MAX_MESSAGE_BYTES => {
                 outbox.add(correlation, &body);
             }

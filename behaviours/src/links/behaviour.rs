@@ -1,7 +1,8 @@
 //! All connections: chooses one for each lane, dials where there is none, and closes those to the silent.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    num::NonZeroUsize,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -14,7 +15,7 @@ use libp2p::{
     swarm::{
         CloseConnection, ConnectionDenied, ConnectionId, DialError, FromSwarm, NetworkBehaviour, NotifyHandler,
         THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
-        behaviour::{ConnectionClosed, ConnectionEstablished, DialFailure},
+        behaviour::{ConnectionClosed, ConnectionEstablished, DialFailure, NewExternalAddrOfPeer, PeerAddresses},
         dial_opts::{DialOpts, PeerCondition},
     },
 };
@@ -32,6 +33,9 @@ const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
 /// The most failed dials that are remembered; past it those whose backoff is over are forgotten.
 const REMEMBERED_FAILURES: usize = 1024;
+
+/// The most peers whose addresses are remembered here; Kademlia has its own.
+const REMEMBERED_ADDRESSES: NonZeroUsize = NonZeroUsize::new(4096).expect("is not zero");
 
 /// One established connection.
 #[derive(Debug)]
@@ -61,9 +65,10 @@ pub struct Behaviour {
     connections: HashMap<PeerId, Vec<Connection>>,
     /// Dials that lanes wait for; none where another behaviour's is under way.
     dialing: HashMap<PeerId, Option<ConnectionId>>,
-    /// Where streams were last asked for.
-    opening: HashMap<(PeerId, Class), ConnectionId>,
     failures: HashMap<PeerId, Failure>,
+    /// Where peers are, as told by the event loop or another behaviour, or as dialed; of the latest so many. A failed
+    /// dial takes nothing from it: who restarts comes back where it was.
+    addresses: PeerAddresses,
     events: VecDeque<ToSwarm<Event, Class>>,
 }
 
@@ -81,20 +86,20 @@ impl Behaviour {
             reports,
             connections: HashMap::new(),
             dialing: HashMap::new(),
-            opening: HashMap::new(),
             failures: HashMap::new(),
+            addresses: PeerAddresses::new(REMEMBERED_ADDRESSES),
             events: VecDeque::new(),
         }
     }
 
-    fn handler(&self, id: PeerId) -> Handler {
+    fn handler(&self, connection: ConnectionId, id: PeerId) -> Handler {
         let theirs = self.gate.established(&id);
         let offered = match (self.gate.role(), theirs) {
             (PeerRole::Client, _) => Vec::new(),
             (PeerRole::Peer, PeerRole::Client) => vec![Class::Operation],
             (PeerRole::Peer, PeerRole::Peer) => Class::ALL.to_vec(),
         };
-        Handler::new(self.shared.clone(), id, self.shared.peers.get(&id), offered, theirs == PeerRole::Peer)
+        Handler::new(self.shared.clone(), connection, id, self.shared.peers.get(&id), offered, theirs == PeerRole::Peer)
     }
 
     /// The connection for new streams to a peer: the best kind, and of those the oldest.
@@ -105,26 +110,25 @@ impl Behaviour {
 
     /// Gets a stream for a lane that wants one.
     fn open(&mut self, id: PeerId, class: Class) {
+        let peer = self.shared.peers.get(&id);
         if let Some(connection) = self.best(&id) {
-            self.opening.insert((id, class), connection);
-            let handler = NotifyHandler::One(connection);
-            self.events.push_back(ToSwarm::NotifyHandler { peer_id: id, handler, event: class });
-        } else if let Some(Failure { why, .. }) =
-            self.failures.get(&id).filter(|failure| failure.until > Instant::now())
-        {
-            let why = NotSent::Unreachable(why.clone());
-            self.shared.peers.get(&id).lane(class).fail(&why);
-        } else if !self.dialing.contains_key(&id) {
+            if peer.lane(class).choose(connection) {
+                let handler = NotifyHandler::One(connection);
+                self.events.push_back(ToSwarm::NotifyHandler { peer_id: id, handler, event: class });
+            }
+        } else if let Some(failure) = self.failures.get(&id).filter(|failure| failure.until > Instant::now()) {
+            peer.lane(class).fail(None, &NotSent::Unreachable(failure.why.clone()));
+        } else if let Entry::Vacant(dialing) = self.dialing.entry(id) {
             let opts = DialOpts::peer_id(id).condition(PeerCondition::NotDialing).build();
-            self.dialing.insert(id, Some(opts.connection_id()));
+            dialing.insert(Some(opts.connection_id()));
             self.events.push_back(ToSwarm::Dial { opts });
         }
     }
 
-    /// Gets streams for the lanes of a peer that want one, unless they were asked for already.
-    fn open_wanted(&mut self, id: PeerId, peer: &Peer) {
+    /// Gets streams for the lanes of a peer that want one and have no connection for it.
+    fn open_unserved(&mut self, id: PeerId, peer: &Peer) {
         for class in Class::ALL {
-            if peer.lane(class).is_opening() && !self.opening.contains_key(&(id, class)) {
+            if peer.lane(class).is_unserved() {
                 self.open(id, class);
             }
         }
@@ -133,16 +137,16 @@ impl Behaviour {
     fn disconnect(&mut self, id: PeerId) {
         let peer = self.shared.peers.get(&id);
         peer.disconnecting.store(false, Ordering::Release);
+        peer.connected.store(false, Ordering::Release);
         for connection in self.connections.get_mut(&id).into_iter().flatten() {
             connection.closing = true;
+            for class in Class::ALL {
+                peer.lane(class).unchoose(connection.id);
+                peer.lane(class).stop(connection.id);
+            }
         }
         self.events.push_back(ToSwarm::CloseConnection { peer_id: id, connection: CloseConnection::All });
-        peer.connected.store(false, Ordering::Release);
-        for class in Class::ALL {
-            self.opening.remove(&(id, class));
-            peer.lane(class).stop();
-        }
-        self.open_wanted(id, &peer);
+        self.open_unserved(id, &peer);
     }
 
     fn on_established(
@@ -151,11 +155,14 @@ impl Behaviour {
     ) {
         self.dialing.remove(&peer_id);
         self.failures.remove(&peer_id);
+        if let ConnectedPoint::Dialer { address, .. } = endpoint {
+            self.addresses.add(peer_id, address.clone());
+        }
         let connection = Connection { id: connection_id, rank: rank(endpoint), closing: false };
         self.connections.entry(peer_id).or_default().push(connection);
         let peer = self.shared.peers.get(&peer_id);
         peer.connected.store(true, Ordering::Release);
-        self.open_wanted(peer_id, &peer);
+        self.open_unserved(peer_id, &peer);
     }
 
     fn on_closed(&mut self, closed: ConnectionClosed<'_>) {
@@ -169,12 +176,8 @@ impl Behaviour {
         }
         let peer = self.shared.peers.get(&id);
         peer.connected.store(self.best(&id).is_some(), Ordering::Release);
-        for class in Class::ALL {
-            if self.opening.get(&(id, class)) == Some(&closed.connection_id) {
-                self.opening.remove(&(id, class));
-            }
-        }
-        self.open_wanted(id, &peer);
+        Class::ALL.iter().for_each(|class| peer.lane(*class).unchoose(closed.connection_id));
+        self.open_unserved(id, &peer);
     }
 
     fn on_dial_failure(&mut self, DialFailure { peer_id, error, connection_id }: DialFailure<'_>) {
@@ -192,11 +195,8 @@ impl Behaviour {
         let why = crate::admission::cause(error).map_or_else(|| error.to_string(), |cause| cause.to_string());
         self.note_failure(id, why.clone());
         let peer = self.shared.peers.get(&id);
-        for class in Class::ALL {
-            if !self.opening.contains_key(&(id, class)) {
-                peer.lane(class).fail(&NotSent::Unreachable(why.clone()));
-            }
-        }
+        let why = NotSent::Unreachable(why);
+        Class::ALL.iter().for_each(|class| peer.lane(*class).fail(None, &why));
     }
 
     fn note_failure(&mut self, id: PeerId, why: String) {
@@ -228,23 +228,33 @@ impl NetworkBehaviour for Behaviour {
 
     fn handle_established_inbound_connection(
         &mut self,
-        _: ConnectionId,
+        connection: ConnectionId,
         peer: PeerId,
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.handler(peer))
+        Ok(self.handler(connection, peer))
+    }
+
+    fn handle_pending_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: Option<PeerId>,
+        _: &[Multiaddr],
+        _: Endpoint,
+    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        Ok(peer.map(|peer| self.addresses.get(&peer).collect()).unwrap_or_default())
     }
 
     fn handle_established_outbound_connection(
         &mut self,
-        _: ConnectionId,
+        connection: ConnectionId,
         peer: PeerId,
         _: &Multiaddr,
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.handler(peer))
+        Ok(self.handler(connection, peer))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
@@ -252,6 +262,9 @@ impl NetworkBehaviour for Behaviour {
             FromSwarm::ConnectionEstablished(established) => self.on_established(established),
             FromSwarm::ConnectionClosed(closed) => self.on_closed(closed),
             FromSwarm::DialFailure(failure) => self.on_dial_failure(failure),
+            FromSwarm::NewExternalAddrOfPeer(NewExternalAddrOfPeer { peer_id, addr }) => {
+                self.addresses.add(peer_id, addr.clone());
+            }
             _ => {}
         }
     }

@@ -10,11 +10,11 @@ use std::{
 use libp2p::{
     PeerId, Stream,
     swarm::{
-        ConnectionHandler, ConnectionHandlerEvent, StreamUpgradeError, SubstreamProtocol,
+        ConnectionHandler, ConnectionHandlerEvent, ConnectionId, StreamUpgradeError, SubstreamProtocol,
         handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound},
     },
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
     Class, Event, Service,
@@ -38,7 +38,7 @@ pub(super) struct Shared {
 
 /// Starts tasks that answer. Hides the type of the service.
 pub(super) trait Answerer: Send + Sync {
-    fn start(&self, stream: Stream, asked: Asked, lease: Arc<()>, reports: mpsc::Sender<Event>);
+    fn start(&self, stream: Stream, asked: Asked, reports: mpsc::Sender<Event>) -> AbortHandle;
 }
 
 /// An [`Answerer`] for one service.
@@ -48,14 +48,14 @@ pub(super) struct Answering<S> {
 }
 
 impl<S: Service> Answerer for Answering<S> {
-    fn start(&self, stream: Stream, asked: Asked, lease: Arc<()>, reports: mpsc::Sender<Event>) {
+    fn start(&self, stream: Stream, asked: Asked, reports: mpsc::Sender<Event>) -> AbortHandle {
         let (service, concurrent) = (self.service.clone(), self.concurrent);
         let (peer, class) = (asked.from, asked.class);
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let error = answer(stream, service, asked, concurrent).await;
             report(&reports, peer, class, error);
-            drop(lease);
         });
+        task.abort_handle()
     }
 }
 
@@ -70,32 +70,42 @@ fn report(reports: &mpsc::Sender<Event>, peer: PeerId, class: Class, error: Stre
 /// See the module.
 pub struct Handler {
     shared: Arc<Shared>,
+    connection: ConnectionId,
     id: PeerId,
     peer: Arc<Peer>,
     /// The classes that this side answers on this connection.
     offered: Vec<Class>,
     keep_alive: bool,
     to_open: VecDeque<Class>,
-    inbound: [Arc<()>; 3],
+    /// The tasks that answer.
+    answering: [Vec<AbortHandle>; 3],
     waker: Option<Waker>,
 }
 
 impl Handler {
-    pub(super) fn new(shared: Arc<Shared>, id: PeerId, peer: Arc<Peer>, offered: Vec<Class>, keep_alive: bool) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        connection: ConnectionId,
+        id: PeerId,
+        peer: Arc<Peer>,
+        offered: Vec<Class>,
+        keep_alive: bool,
+    ) -> Self {
         Self {
             shared,
+            connection,
             id,
             peer,
             offered,
             keep_alive,
             to_open: VecDeque::new(),
-            inbound: Class::ALL.map(|_| Arc::new(())),
+            answering: Default::default(),
             waker: None,
         }
     }
 
     fn opened(&self, class: Class, stream: Stream) {
-        if !self.peer.lane(class).attach() {
+        if !self.peer.lane(class).attach(self.connection) {
             return;
         }
         let (shared, peer, id) = (self.shared.clone(), self.peer.clone(), self.id);
@@ -105,14 +115,23 @@ impl Handler {
         });
     }
 
-    fn accepted(&self, class: Class, stream: Stream) {
-        let lease = &self.inbound[class as usize];
-        if Arc::strong_count(lease) > INBOUND_STREAMS {
+    fn accepted(&mut self, class: Class, stream: Stream) {
+        let answering = &mut self.answering[class as usize];
+        answering.retain(|task| !task.is_finished());
+        if answering.len() >= INBOUND_STREAMS {
             report(&self.shared.reports, self.id, class, StreamError::TooManyStreams);
             return;
         }
         let asked = Asked { from: self.id, class, peer: self.peer.clone(), peers: self.shared.peers.clone() };
-        self.shared.answerer.start(stream, asked, lease.clone(), self.shared.reports.clone());
+        answering.push(self.shared.answerer.start(stream, asked, self.shared.reports.clone()));
+    }
+}
+
+/// A connection that is closed from this side does not wake who reads from its substreams: so they are told here.
+impl Drop for Handler {
+    fn drop(&mut self) {
+        Class::ALL.iter().for_each(|class| self.peer.lane(*class).stop(self.connection));
+        self.answering.iter().flatten().for_each(AbortHandle::abort);
     }
 }
 
@@ -163,7 +182,7 @@ impl ConnectionHandler for Handler {
                     StreamUpgradeError::Io(error) => error.to_string(),
                     StreamUpgradeError::Apply(never) => match never {},
                 };
-                self.peer.lane(class).fail(&NotSent::Unreachable(text));
+                self.peer.lane(class).fail(Some(self.connection), &NotSent::Unreachable(text));
             }
             _ => {}
         }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use libp2p::PeerId;
+use libp2p::{PeerId, swarm::ConnectionId};
 use tokio::sync::mpsc;
 
 use super::{Class, error::NotSent, frame::Outbox, in_flight::InFlight, lock, peers::Command, ticket::Ticket};
@@ -35,12 +35,32 @@ struct Entry {
 #[derive(Debug)]
 enum State {
     Idle,
-    Opening,
-    /// The waker is there while the task sleeps.
-    Open(Option<Waker>),
+    /// On this connection, if the behaviour has chosen one.
+    Opening(Option<ConnectionId>),
+    /// On this connection, by this task.
+    Open(ConnectionId, Sleeper),
     /// The task is to end.
     Stopping,
     Closed,
+}
+
+/// The task that serves a lane.
+#[derive(Debug, Default)]
+struct Sleeper {
+    /// There while it sleeps.
+    waker: Option<Waker>,
+    /// Did it take all that waited, so that more is to wake it?
+    took_all: bool,
+}
+
+impl Sleeper {
+    fn sleep(&mut self, waker: &Waker, took_all: bool) {
+        self.took_all = took_all;
+        match &mut self.waker {
+            Some(registered) => registered.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -98,13 +118,13 @@ impl Lane {
             inner.queue.push_back(Entry { ticket: ticket.clone(), body });
             match &mut inner.state {
                 State::Idle => {
-                    inner.state = State::Opening;
+                    inner.state = State::Opening(None);
                     // Who receives is gone only when the lane is about to be closed, which fails what waits.
                     let _ = self.commands.send(Command::Open(self.peer, self.class));
                     None
                 }
-                State::Open(waker) => waker.take(),
-                State::Opening | State::Stopping | State::Closed => None,
+                State::Open(_, sleeper) if sleeper.took_all => sleeper.waker.take(),
+                State::Open(..) | State::Opening(_) | State::Stopping | State::Closed => None,
             }
         };
         if let Some(waker) = waker {
@@ -122,12 +142,12 @@ impl Lane {
         self.abandoned.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A stream was opened for it: true if it is wanted.
-    pub(super) fn attach(&self) -> bool {
+    /// A stream was opened for it on `connection`: true if it is wanted.
+    pub(super) fn attach(&self, connection: ConnectionId) -> bool {
         let mut inner = lock(&self.inner);
-        let wanted = matches!(inner.state, State::Opening);
+        let wanted = matches!(inner.state, State::Opening(Some(on)) if on == connection);
         if wanted {
-            inner.state = State::Open(None);
+            inner.state = State::Open(connection, Sleeper::default());
         }
         wanted
     }
@@ -139,48 +159,62 @@ impl Lane {
             return;
         }
         inner.sweep();
-        inner.state = if inner.queue.is_empty() { State::Idle } else { State::Opening };
+        inner.state = if inner.queue.is_empty() { State::Idle } else { State::Opening(None) };
         if !inner.queue.is_empty() {
             let _ = self.commands.send(Command::Open(self.peer, self.class));
         }
     }
 
-    /// Moves what waits into `outbox` and `in_flight`, as far as they have room; registers `waker` if nothing is left.
+    /// Moves what waits into `outbox` and `in_flight`, as far as they have room; `waker` is woken when there is more.
     /// False if the task is to end.
     pub(super) fn take(&self, waker: &Waker, outbox: &mut Outbox, in_flight: &mut InFlight) -> bool {
         let mut inner = lock(&self.inner);
-        if !matches!(inner.state, State::Open(_)) {
+        if !matches!(inner.state, State::Open(..)) {
             return false;
         }
         while outbox.has_room() && in_flight.has_room() {
-            let Some(entry) = inner.queue.pop_front() else {
-                if let State::Open(registered) = &mut inner.state {
-                    match registered {
-                        Some(registered) => registered.clone_from(waker),
-                        none => *none = Some(waker.clone()),
-                    }
-                }
-                break;
-            };
+            let Some(entry) = inner.queue.pop_front() else { break };
             inner.bytes -= entry.body.len();
             if entry.ticket.begin() {
                 let correlation = in_flight.insert(entry.ticket);
                 outbox.add(correlation, &entry.body);
             }
         }
+        let took_all = inner.queue.is_empty();
+        if let State::Open(_, sleeper) = &mut inner.state {
+            sleeper.sleep(waker, took_all);
+        }
         true
     }
 
-    /// Is a stream asked for and not there yet?
-    pub(super) fn is_opening(&self) -> bool {
-        matches!(lock(&self.inner).state, State::Opening)
+    /// Is a stream asked for, and no connection chosen for it?
+    pub(super) fn is_unserved(&self) -> bool {
+        matches!(lock(&self.inner).state, State::Opening(None))
     }
 
-    /// No stream can be had: fails what waits, unless a stream is there.
-    pub(super) fn fail(&self, why: &NotSent) {
+    /// The stream that is asked for is to be opened on `connection`: true if one is.
+    pub(super) fn choose(&self, connection: ConnectionId) -> bool {
+        let mut inner = lock(&self.inner);
+        let wanted = matches!(inner.state, State::Opening(_));
+        if wanted {
+            inner.state = State::Opening(Some(connection));
+        }
+        wanted
+    }
+
+    /// Nothing will be opened on `connection` any more.
+    pub(super) fn unchoose(&self, connection: ConnectionId) {
+        let mut inner = lock(&self.inner);
+        if matches!(inner.state, State::Opening(Some(on)) if on == connection) {
+            inner.state = State::Opening(None);
+        }
+    }
+
+    /// No stream can be had, on the connection chosen, or at all where none was: fails what waits.
+    pub(super) fn fail(&self, connection: Option<ConnectionId>, why: &NotSent) {
         let entries = {
             let mut inner = lock(&self.inner);
-            if !matches!(inner.state, State::Opening) {
+            if !matches!(inner.state, State::Opening(on) if on == connection) {
                 return;
             }
             inner.state = State::Idle;
@@ -192,13 +226,15 @@ impl Lane {
         }
     }
 
-    /// Ends the task that serves it; what waits gets another stream.
-    pub(super) fn stop(&self) {
+    /// Ends the task that serves it, if that is on `connection`; what waits gets another stream.
+    ///
+    /// A connection that is closed from this side does not wake who reads from its substreams.
+    pub(super) fn stop(&self, connection: ConnectionId) {
         let waker = {
             let mut inner = lock(&self.inner);
             match &mut inner.state {
-                State::Open(waker) => {
-                    let waker = waker.take();
+                State::Open(on, sleeper) if *on == connection => {
+                    let waker = sleeper.waker.take();
                     inner.state = State::Stopping;
                     waker
                 }
@@ -215,7 +251,7 @@ impl Lane {
         let (entries, waker) = {
             let mut inner = lock(&self.inner);
             let waker = match &mut inner.state {
-                State::Open(waker) => waker.take(),
+                State::Open(_, sleeper) => sleeper.waker.take(),
                 _ => None,
             };
             inner.state = State::Closed;

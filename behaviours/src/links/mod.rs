@@ -1,7 +1,7 @@
 //! Links: our request-response protocol on long-lived substreams.
 //!
 //! To each peer and for each [`Class`] there is one substream for the own requests; the peer has another for its own. So
-//! votes and heartbeats never wait behind bulk, and all groups share what there is. A request is a [frame](frame) with a
+//! votes and heartbeats never wait behind bulk, and all groups share what there is. A request is a frame with a
 //! correlation number, its answer a frame with the same.
 //!
 //! - The connection handler only negotiates substreams; each then belongs to one task, and no message passes the swarm.
@@ -29,7 +29,10 @@ mod lane;
 mod peers;
 mod protocol;
 mod ticket;
+mod work;
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;
 
@@ -113,7 +116,7 @@ pub struct Config {
 impl Config {
     /// The defaults. `gate` is the one that the swarm's transport has: it knows who is a client.
     pub const fn new(gate: Gate) -> Self {
-        Self { gate, waiting_requests: 4096, waiting_bytes: 16 * 1024 * 1024, in_flight: 4096, concurrent: 1024 }
+        Self { gate, waiting_requests: 4096, waiting_bytes: 16 * 1024 * 1024, in_flight: 4096, concurrent: 4096 }
     }
 
     /// The most requests that wait for one peer and class to be written; 4,096. Too small says *busy* in a burst; too
@@ -138,7 +141,8 @@ impl Config {
         self
     }
 
-    /// The most requests of one stream that are worked on at once; 1,024. Past it nothing more is read from it.
+    /// The most requests of one stream that are worked on at once; 4,096. Past it nothing more is read from it: too small
+    /// lets those that take long hold up the others.
     #[must_use]
     pub const fn with_concurrent(mut self, requests: usize) -> Self {
         self.concurrent = requests;

@@ -12,6 +12,8 @@ mod ids;
 mod operation;
 mod raft;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 pub use codec::{DecodeError, EncodeError, decode, encode, encode_into};
 pub use command::{Answer, ClientCommand, CommandId, Expected, Op, Refusal};
