@@ -127,6 +127,15 @@ impl Engine {
         Frozen { engine: self.clone(), snapshot: self.database.snapshot() }
     }
 
+    /// Moves all that is in memory into tables.
+    #[cfg(test)]
+    pub(super) fn write_tables(&self) -> Result<(), StorageError> {
+        for space in [Space::Meta, Space::Raft, Space::Log, Space::State, Space::Data] {
+            self.space(space).rotate_memtable_and_wait()?;
+        }
+        Ok(())
+    }
+
     /// Writes rows as one atomic batch and syncs it. Only the writer may call this, once there is one.
     pub(super) fn commit(&self, rows: impl IntoIterator<Item = Row>) -> Result<(), StorageError> {
         let rows = rows.into_iter();
