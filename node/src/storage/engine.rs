@@ -171,13 +171,23 @@ impl Frozen {
         prefix: &[u8],
         after: Option<&[u8]>,
     ) -> impl Iterator<Item = Result<(Slice, Slice), StorageError>> + use<> {
+        self.rows_between(space, prefix, keys::end_of(prefix), after)
+    }
+
+    /// The rows from `first` to before `end`, but from the first that is greater than `after`, in order.
+    pub(super) fn rows_between(
+        &self,
+        space: Space,
+        first: &[u8],
+        end: Option<Vec<u8>>,
+        after: Option<&[u8]>,
+    ) -> impl Iterator<Item = Result<(Slice, Slice), StorageError>> + use<> {
         use std::ops::Bound::{Excluded, Included, Unbounded};
         let start = match after {
-            Some(after) if after >= prefix => Excluded(after.to_vec()),
-            _ => Included(prefix.to_vec()),
+            Some(after) if after >= first => Excluded(after.to_vec()),
+            _ => Included(first.to_vec()),
         };
-        let end = keys::end_of(prefix).map_or(Unbounded, Excluded);
-        self.range(space, (start, end))
+        self.range(space, (start, end.map_or(Unbounded, Excluded)))
     }
 
     /// The rows of a range of keys, in order.

@@ -348,6 +348,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             kept.push(Kept { bytes: value.len(), entry });
             rows.push(Row::put(Space::Log, self.key(kept[kept.len() - 1].entry.log_id.index), value));
         }
+        // Between taking its place in the tail and in the queue, nothing may break off.
+        let write = self.shared.writer.room_for(Write::synced(rows).fenced(&self.fence)).await;
         let (end, truncations) = {
             let mut tail = self.tail.lock();
             for kept in kept {
@@ -367,7 +369,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             }
             callback.io_completed(result.map_err(io::Error::from));
         };
-        self.shared.writer.submit_in_turn(Write::synced(rows).fenced(&self.fence).then(done)).await;
+        self.shared.writer.submit(write.then(done));
         Ok(())
     }
 

@@ -87,7 +87,7 @@ impl Default for StorageConfig {
             bounds: Bounds::default(),
             flush_interval: Duration::from_millis(100),
             dirty_limit_bytes: 4 * 1024 * 1024,
-            log_cache_bytes: 1024 * 1024,
+            log_cache_bytes: 512 * 1024,
             #[cfg(test)]
             faults: None,
         }
@@ -233,14 +233,19 @@ impl Storage {
         Ok(Replica { log, machine: StateMachine::new(core.clone()), view: View::new(core) })
     }
 
-    /// Flushes and syncs everything, and ends the threads. What is asked of any handle afterwards is refused.
+    /// Flushes and syncs everything, and ends the threads. What is asked of any handle afterwards is refused; the
+    /// directory is in use until the last of them, replicas and snapshots too, is dropped.
     ///
     /// # Errors
     /// The first failure; the threads have ended all the same.
     pub async fn close(&self) -> Result<(), StorageError> {
         let mut outcome = Ok(());
         for core in self.shared.cores() {
-            outcome = outcome.and(core.flush().await);
+            match core.flush().await {
+                // Its replica was retired, quarantined or opened anew: it has nothing to keep.
+                Err(StorageError::Fenced) => {}
+                flushed => outcome = outcome.and(flushed),
+            }
         }
         outcome = outcome.and(self.shared.writer.write(Write::synced(Vec::new())).await);
         let threads = self.threads.clone();

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use super::rig::{NUMBER, config, group, head, one_replica, open, put};
+use super::rig::{NUMBER, config, directory, group, head, one_replica, open, put};
 use crate::storage::{
     Storage, StorageError, Write as Rows,
     engine::{Row, Space},
@@ -15,7 +15,7 @@ use crate::storage::{
 
 #[tokio::test]
 async fn a_replica_with_a_corrupt_row_does_not_open_and_others_do() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let (storage, mut replica) = one_replica(dir.path()).await;
     replica.take(vec![put(0, "k", "v")]).await;
     replica.flush().await.expect("is flushed");
@@ -40,7 +40,7 @@ async fn a_replica_with_a_corrupt_row_does_not_open_and_others_do() {
 
 #[tokio::test]
 async fn a_hole_in_the_log_and_an_entry_that_is_none_are_errors() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let (storage, mut replica) = one_replica(dir.path()).await;
     replica.append((0..10).map(|i| put(i, "k", "v")).collect()).await.expect("is durable");
     let key = keys::entry(&group(1), NUMBER, 4);
@@ -56,7 +56,7 @@ async fn a_hole_in_the_log_and_an_entry_that_is_none_are_errors() {
 
 #[tokio::test]
 async fn a_newer_format_is_refused() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let storage = open(dir.path());
     let row = Row::put(Space::Meta, keys::FORMAT, 7u32.to_be_bytes());
     storage.shared.writer.write_blocking(Rows::synced(vec![row])).expect("is written");
@@ -78,7 +78,7 @@ fn break_at(path: &Path, at: u64) {
 
 #[tokio::test]
 async fn a_journal_broken_before_its_last_write_is_refused_rather_than_cut() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let (storage, mut replica) = one_replica(dir.path()).await;
     for i in 0..30 {
         replica.append(vec![put(i, "k", &"v".repeat(200))]).await.expect("is durable");
@@ -116,7 +116,7 @@ fn tables(dir: &Path) -> Vec<std::path::PathBuf> {
 
 #[tokio::test]
 async fn a_broken_table_is_an_error_and_never_wrong_data() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let (storage, mut replica) = one_replica(dir.path()).await;
     replica.take((0..200).map(|i| put(i, &format!("k{i}"), &format!("{i}-").repeat(40))).collect()).await;
     replica.flush().await.expect("is flushed");

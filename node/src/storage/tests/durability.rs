@@ -7,7 +7,7 @@ use std::sync::{
 
 use openraft::{Vote, storage::RaftLogStorage};
 
-use super::rig::{DEADLINE, NUMBER, blank, config, faulty, group, head, id, one_replica, open, put};
+use super::rig::{DEADLINE, NUMBER, blank, config, directory, faulty, group, head, id, one_replica, open, put};
 use crate::storage::{Storage, StorageConfig, StorageError, writer::Fault};
 
 /// Does a fixed piece of work until something fails; the entries that were acknowledged, and what was voted last.
@@ -39,7 +39,7 @@ async fn work(storage: &Storage) -> (u64, Option<crate::group::raft::Vote>) {
 async fn a_failure_of_any_commit_is_told_and_undoes_nothing_that_was_acknowledged() {
     for fault in [Fault::BeforeWrite, Fault::AfterWrite] {
         for nth in 1..=20 {
-            let dir = tempfile::tempdir().expect("a directory");
+            let dir = directory();
             let config = faulty(move |commit| (commit == nth).then_some(fault));
             let storage = Storage::open(dir.path(), config).expect("opens");
             let (acknowledged, voted) = work(&storage).await;
@@ -68,7 +68,7 @@ async fn a_failure_of_any_commit_is_told_and_undoes_nothing_that_was_acknowledge
 
 #[tokio::test]
 async fn an_append_is_read_at_once_but_not_acknowledged_when_its_sync_fails() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let storage =
         Storage::open(dir.path(), faulty(|commit| (commit == 2).then_some(Fault::BeforeWrite))).expect("opens");
     storage.create(head(1), NUMBER).await.expect("is made");
@@ -83,7 +83,7 @@ async fn an_append_is_read_at_once_but_not_acknowledged_when_its_sync_fails() {
 
 #[tokio::test]
 async fn appends_that_wait_share_a_sync() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let commits = Arc::new(AtomicU64::new(0));
     let counted = commits.clone();
     let (gate, opened) = std::sync::mpsc::channel();
@@ -119,7 +119,7 @@ async fn appends_that_wait_share_a_sync() {
 
 #[tokio::test]
 async fn what_needs_no_sync_waits_for_what_does_and_is_kept_by_close() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let commits = Arc::new(AtomicU64::new(0));
     let counted = commits.clone();
     let config = faulty(move |commit| {
@@ -145,7 +145,7 @@ async fn what_needs_no_sync_waits_for_what_does_and_is_kept_by_close() {
 
 #[tokio::test]
 async fn entries_are_read_alike_from_memory_and_disk() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let config = StorageConfig { log_cache_bytes: 2000, ..config() };
     let storage = Storage::open(dir.path(), config).expect("opens");
     storage.create(head(1), NUMBER).await.expect("is made");
@@ -173,7 +173,7 @@ async fn entries_are_read_alike_from_memory_and_disk() {
 
 #[tokio::test]
 async fn a_limited_read_gives_one_entry_at_least_and_no_more_than_fit_a_message() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let (_storage, mut replica) = one_replica(dir.path()).await;
     let value = "v".repeat(700 * 1024);
     replica.append((0..4).map(|i| put(i, "k", &value)).collect()).await.expect("is durable");
@@ -185,7 +185,7 @@ async fn a_limited_read_gives_one_entry_at_least_and_no_more_than_fit_a_message(
 
 #[tokio::test]
 async fn an_append_that_leaves_a_hole_is_refused() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let (_storage, mut replica) = one_replica(dir.path()).await;
     replica.append(vec![blank(1, 0)]).await.expect("is durable");
     assert!(replica.append(vec![blank(1, 2)]).await.is_err());

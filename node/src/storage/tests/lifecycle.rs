@@ -3,12 +3,12 @@
 use openraft::storage::{RaftLogStorage, RaftStateMachine};
 use xorum_behaviours::wire::ReplicaNumber;
 
-use super::rig::{DEADLINE, NUMBER, blank, config, group, head, id, one_replica, open, put};
+use super::rig::{DEADLINE, NUMBER, blank, config, directory, group, head, id, one_replica, open, put};
 use crate::storage::{Condition, Storage, StorageConfig, StorageError, engine::Space};
 
 #[tokio::test]
 async fn a_replica_is_there_after_a_restart_with_log_vote_and_state() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let (storage, mut replica) = one_replica(dir.path()).await;
     let vote = openraft::Vote::new(3, xorum_behaviours::wire::ReplicaId::from(2));
     replica.log.save_vote(&vote).await.expect("is saved");
@@ -31,7 +31,7 @@ async fn a_replica_is_there_after_a_restart_with_log_vote_and_state() {
 
 #[tokio::test]
 async fn what_was_acknowledged_is_there_when_storage_is_dropped_without_close() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let (storage, mut replica) = one_replica(dir.path()).await;
     replica.take((0..5).map(|i| put(i, "k", &i.to_string())).collect()).await;
     drop((storage, replica));
@@ -47,7 +47,7 @@ async fn what_was_acknowledged_is_there_when_storage_is_dropped_without_close() 
 
 #[tokio::test]
 async fn a_dead_number_is_refused_for_ever() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let (storage, replica) = one_replica(dir.path()).await;
     storage.bury(&group(1), ReplicaNumber(3)).await.expect("is buried");
     assert!(storage.replicas().expect("lists").is_empty());
@@ -66,7 +66,7 @@ async fn a_dead_number_is_refused_for_ever() {
 
 #[tokio::test]
 async fn a_working_replica_is_not_replaced_and_a_lower_burial_leaves_it() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let storage = open(dir.path());
     storage.create(head(1), ReplicaNumber(5)).await.expect("is made");
     let refused = storage.create(head(1), ReplicaNumber(6)).await;
@@ -78,7 +78,7 @@ async fn a_working_replica_is_not_replaced_and_a_lower_burial_leaves_it() {
 
 #[tokio::test]
 async fn a_quarantined_replica_stays_but_does_not_open_and_gives_way_to_a_higher_number() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let (storage, mut replica) = one_replica(dir.path()).await;
     storage.quarantine(&group(1), "its log went back").await.expect("is quarantined");
     assert!(replica.append(vec![blank(1, 0)]).await.is_err(), "its handles write no more");
@@ -94,7 +94,7 @@ async fn a_quarantined_replica_stays_but_does_not_open_and_gives_way_to_a_higher
 
 #[tokio::test]
 async fn an_earlier_opening_writes_no_more() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let (storage, mut former) = one_replica(dir.path()).await;
     former.take(vec![put(0, "k", "first")]).await;
     let mut current = storage.replica(&group(1)).expect("opens anew");
@@ -114,7 +114,7 @@ async fn an_earlier_opening_writes_no_more() {
 
 #[tokio::test]
 async fn a_seed_begins_its_log_behind_the_entry_it_is_of() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let storage = open(dir.path());
     storage.create(crate::group::state::Head { applied: Some(id(0, 0)), ..head(1) }, NUMBER).await.expect("is made");
     let mut replica = storage.replica(&group(1)).expect("opens");
@@ -128,7 +128,7 @@ async fn a_seed_begins_its_log_behind_the_entry_it_is_of() {
 
 #[tokio::test]
 async fn what_was_buried_goes_also_after_a_restart_and_leaves_others() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let (storage, mut replica) = one_replica(dir.path()).await;
     replica.take((0..2500).map(|i| put(i, &format!("k{i}"), "v")).collect()).await;
     replica.flush().await.expect("is flushed");
@@ -158,7 +158,7 @@ async fn what_was_buried_goes_also_after_a_restart_and_leaves_others() {
 
 #[tokio::test]
 async fn everything_is_refused_after_close_and_nothing_is_left_running() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let (storage, mut replica) = one_replica(dir.path()).await;
     storage.close().await.expect("closes");
     assert!(replica.append(vec![blank(1, 0)]).await.is_err());
@@ -171,7 +171,7 @@ async fn everything_is_refused_after_close_and_nothing_is_left_running() {
 
 #[tokio::test]
 async fn a_directory_in_use_is_refused() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let storage = open(dir.path());
     let second = Storage::open(dir.path(), config());
     assert_eq!(second.err(), Some(StorageError::Locked(dir.path().to_owned())));

@@ -28,6 +28,11 @@ use crate::{
 /// How long a condition may take to come true.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
+/// A directory of its own, in memory where the system has such: what is tested is not the disk.
+pub(super) fn directory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
+}
+
 /// The number that replicas of tests have.
 pub(super) const NUMBER: ReplicaNumber = ReplicaNumber(1);
 

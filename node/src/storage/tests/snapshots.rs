@@ -4,7 +4,7 @@ use bytes::Bytes;
 use openraft::{RaftSnapshotBuilder, storage::RaftStateMachine};
 use xorum_behaviours::wire::{SnapshotRow, Version};
 
-use super::rig::{DEADLINE, NUMBER, blank, delete, group, head, id, membership, one_replica, open, put};
+use super::rig::{DEADLINE, NUMBER, blank, delete, directory, group, head, id, membership, one_replica, open, put};
 use crate::{
     group::raft::SnapshotMeta,
     storage::{OutgoingSnapshot, Replica, SnapshotData, Storage, StorageError, engine::Space, snapshot},
@@ -58,7 +58,7 @@ async fn drops_are_done(storage: &Storage) {
 
 #[tokio::test]
 async fn an_installed_snapshot_is_the_state_it_is_of_at_once_and_after_a_restart() {
-    let (from, to) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let (from, to) = (directory(), directory());
     let (_source, mut source, next) = filled(from.path()).await;
     let (meta, rows) = rows_of(&mut source).await;
     let (storage, mut replica) = one_replica(to.path()).await;
@@ -102,7 +102,7 @@ async fn an_installed_snapshot_is_the_state_it_is_of_at_once_and_after_a_restart
 
 #[tokio::test]
 async fn a_snapshot_does_not_change_with_the_state() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let (_storage, mut replica, next) = filled(dir.path()).await;
     let mut builder = replica.machine.get_snapshot_builder().await;
     let (first, second) =
@@ -121,7 +121,7 @@ async fn a_snapshot_does_not_change_with_the_state() {
 
 #[tokio::test]
 async fn there_is_a_snapshot_once_something_was_applied() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let (_storage, mut replica) = one_replica(dir.path()).await;
     assert!(replica.machine.get_current_snapshot().await.expect("reads").is_none());
     replica.take(vec![blank(1, 0)]).await;
@@ -134,7 +134,7 @@ async fn there_is_a_snapshot_once_something_was_applied() {
 
 #[tokio::test]
 async fn rows_that_may_not_be_stored_are_refused() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let (storage, mut replica, _) = filled(dir.path()).await;
     let (_, rows) = rows_of(&mut replica).await;
     let data = rows.iter().position(|row| row.key[0] == snapshot::DATA).expect("data");
@@ -180,7 +180,7 @@ async fn rows_that_may_not_be_stored_are_refused() {
 
 #[tokio::test]
 async fn a_staging_cut_short_by_a_crash_is_dropped_at_the_next_start_and_its_store_not_used_again() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let (storage, mut replica, _) = filled(dir.path()).await;
     let (_, rows) = rows_of(&mut replica).await;
     let mut staging = storage.stage(&group(1)).await.expect("begins");
@@ -199,7 +199,7 @@ async fn a_staging_cut_short_by_a_crash_is_dropped_at_the_next_start_and_its_sto
 
 #[tokio::test]
 async fn a_snapshot_that_is_not_what_was_announced_is_not_installed() {
-    let (from, to) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let (from, to) = (directory(), directory());
     let (_source, mut source, _) = filled(from.path()).await;
     let (meta, rows) = rows_of(&mut source).await;
     let (storage, mut replica) = one_replica(to.path()).await;
@@ -214,7 +214,7 @@ async fn a_snapshot_that_is_not_what_was_announced_is_not_installed() {
 
 #[tokio::test]
 async fn a_stale_opening_cannot_install() {
-    let (from, to) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let (from, to) = (directory(), directory());
     let (_source, mut source, _) = filled(from.path()).await;
     let (meta, rows) = rows_of(&mut source).await;
     let storage = open(to.path());

@@ -6,12 +6,12 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use xorum_behaviours::wire::{Expected, Op, Version};
 
-use super::rig::{DEADLINE, NUMBER, config, delete, entry, group, head, one_replica, put};
+use super::rig::{DEADLINE, NUMBER, config, delete, directory, entry, group, head, one_replica, put};
 use crate::storage::{Storage, StorageConfig, Usage};
 
 #[tokio::test]
 async fn what_is_applied_is_read_at_once_and_the_same_after_a_flush() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let (_storage, mut replica) = one_replica(dir.path()).await;
     replica.take(vec![put(0, "a", "1"), put(1, "b", "2"), delete(2, "a")]).await;
     for _ in 0..2 {
@@ -26,7 +26,7 @@ async fn what_is_applied_is_read_at_once_and_the_same_after_a_flush() {
 
 #[tokio::test]
 async fn a_watch_tells_the_newest_change_and_goes_with_its_watcher() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let (_storage, mut replica) = one_replica(dir.path()).await;
     replica.take(vec![put(0, "k", "before")]).await;
     let mut watch = replica.view.watch("k".into());
@@ -46,7 +46,7 @@ async fn a_watch_tells_the_newest_change_and_goes_with_its_watcher() {
 
 #[tokio::test]
 async fn the_keeper_flushes_by_itself() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let config = StorageConfig { flush_interval: Duration::from_millis(1), ..config() };
     let storage = Storage::open(dir.path(), config).expect("opens");
     storage.create(head(1), NUMBER).await.expect("is made");
@@ -54,12 +54,12 @@ async fn the_keeper_flushes_by_itself() {
     replica.take(vec![put(0, "k", "v")]).await;
     let mut flushes = replica.view.core().flushes.subscribe();
     let flushed = flushes.wait_for(|_| replica.view.durable_applied().is_some());
-    tokio::time::timeout(DEADLINE, flushed).await.expect("is flushed").expect("is told").ended;
+    tokio::time::timeout(DEADLINE, flushed).await.expect("is flushed").expect("is told");
 }
 
 #[tokio::test]
 async fn applying_waits_for_flushes_when_too_much_is_in_memory() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let config = StorageConfig { dirty_limit_bytes: 4096, ..config() };
     let storage = Storage::open(dir.path(), config).expect("opens");
     storage.create(head(1), NUMBER).await.expect("is made");
@@ -105,7 +105,7 @@ proptest! {
 }
 
 async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = directory();
     let (mut storage, mut replica) = one_replica(dir.path()).await;
     let mut model: BTreeMap<String, (Version, usize)> = BTreeMap::new();
     let mut revision = 0;

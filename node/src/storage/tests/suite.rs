@@ -6,7 +6,7 @@ use openraft::{
 };
 use tempfile::TempDir;
 
-use super::rig::one_replica;
+use super::rig::{directory, one_replica};
 use crate::{
     group::raft::TypeConfig,
     storage::{LogStore, StateMachine, Storage},
@@ -16,7 +16,7 @@ struct Builder;
 
 impl StoreBuilder<TypeConfig, LogStore, StateMachine, (Storage, TempDir)> for Builder {
     async fn build(&self) -> Result<((Storage, TempDir), LogStore, StateMachine), StorageError<TypeConfig>> {
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = directory();
         let (storage, replica) = one_replica(dir.path()).await;
         Ok(((storage, dir), replica.log, replica.machine))
     }
