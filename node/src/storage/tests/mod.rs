@@ -4,6 +4,7 @@ mod corruption;
 mod crash;
 mod durability;
 mod lifecycle;
+mod raft;
 mod rig;
 mod snapshots;
 mod state;
