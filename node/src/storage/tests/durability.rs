@@ -133,14 +133,16 @@ async fn what_needs_no_sync_waits_for_what_does_and_is_kept_by_close() {
     let before = commits.load(Ordering::SeqCst);
     replica.log.save_committed(Some(id(1, 8))).await.expect("is queued");
     replica.log.purge(id(1, 3)).await.expect("is queued");
-    assert_eq!(commits.load(Ordering::SeqCst), before);
     assert_eq!(replica.entries().await.len(), 6, "a purge is seen at once");
+    replica.log.save_vote(&Vote::new(1, 1.into())).await.expect("is saved");
+    assert_eq!(commits.load(Ordering::SeqCst), before + 1, "all went with the vote");
+    replica.log.save_committed(Some(id(1, 9))).await.expect("is queued");
     storage.close().await.expect("closes");
     drop((storage, replica));
     let storage = open(dir.path());
     let mut replica = storage.replica(&group(1)).expect("opens");
     assert_eq!(replica.entries().await.len(), 6);
-    assert_eq!(replica.log.read_committed().await.expect("reads"), Some(id(1, 8)));
+    assert_eq!(replica.log.read_committed().await.expect("reads"), Some(id(1, 9)));
 }
 
 #[tokio::test]
