@@ -11,6 +11,7 @@ use std::{
     sync::Arc,
 };
 
+use futures::{Stream, TryStreamExt, stream};
 use openraft::{
     OptionalSend, RaftLogReader,
     storage::{IOFlushed, LogState, RaftLogStorage},
@@ -270,21 +271,50 @@ fn end_entry(
     Ok(Some(decode_entry(&key, &value)?.log_id))
 }
 
+/// What a range of indexes is, as the first and the end.
+fn bounds_of(range: &impl RangeBounds<u64>) -> (u64, u64) {
+    let start = match range.start_bound() {
+        Bound::Included(start) => *start,
+        Bound::Excluded(before) => before.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(last) => last.saturating_add(1),
+        Bound::Excluded(end) => *end,
+        Bound::Unbounded => u64::MAX,
+    };
+    (start, end)
+}
+
 impl RaftLogReader<TypeConfig> for LogStore {
+    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = Result<Entry, io::Error>> + OptionalSend
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        // What waits to be applied may be more than should be in memory at once. The reader does not look for entries
+        // that were purged before they were applied, so that is looked for here.
+        let (start, end) = bounds_of(&range);
+        let log = self.clone();
+        let chunks = stream::try_unfold(start, move |next| {
+            let read = log.entries(next, end, MAX_READ_BYTES);
+            std::future::ready(read.map_err(io::Error::from).and_then(|entries| {
+                let Some(first) = entries.first() else { return Ok(None) };
+                if first.log_id.index != next {
+                    let reason = format_args!("entry {next} is missing");
+                    return Err(StorageError::corrupt("the log", reason).into());
+                }
+                let after = next + entries.len() as u64;
+                Ok(Some((stream::iter(entries.into_iter().map(Ok)), after)))
+            }))
+        });
+        chunks.try_flatten()
+    }
+
     async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
         &mut self,
         range: RB,
     ) -> Result<Vec<Entry>, io::Error> {
-        let start = match range.start_bound() {
-            Bound::Included(start) => *start,
-            Bound::Excluded(before) => before.saturating_add(1),
-            Bound::Unbounded => 0,
-        };
-        let end = match range.end_bound() {
-            Bound::Included(last) => last.saturating_add(1),
-            Bound::Excluded(end) => *end,
-            Bound::Unbounded => u64::MAX,
-        };
+        let (start, end) = bounds_of(&range);
         Ok(self.entries(start, end, usize::MAX)?)
     }
 

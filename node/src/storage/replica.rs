@@ -150,6 +150,10 @@ impl Core {
         entry: Entry,
     ) -> Result<crate::group::command::Applied, StorageError> {
         let Applied { store, group, dirty, flushing, unflushed, .. } = applied;
+        if group.head.applied.is_some_and(|last| entry.log_id.index <= last.index) {
+            let reason = format_args!("entry {} comes after {:?} was applied", entry.log_id, group.head.applied);
+            return Err(StorageError::corrupt("the order of what is applied", reason));
+        }
         let mut rows = Overlay {
             engine: &self.shared.engine,
             store: *store,

@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use futures::TryStreamExt;
 use openraft::{Vote, storage::RaftLogStorage};
 
 use super::rig::{DEADLINE, NUMBER, blank, config, directory, faulty, group, head, id, one_replica, open, put};
@@ -183,6 +184,28 @@ async fn a_limited_read_gives_one_entry_at_least_and_no_more_than_fit_a_message(
         let read = openraft::RaftLogReader::limited_get_log_entries(&mut replica.log, start, end).await;
         assert_eq!(read.expect("reads").len(), 1, "{start}..{end}");
     }
+}
+
+#[tokio::test]
+async fn what_is_to_be_applied_is_streamed_whole_and_a_purged_beginning_is_an_error() {
+    let dir = directory();
+    let (_storage, mut replica) = one_replica(dir.path()).await;
+    let value = "v".repeat(300 * 1024);
+    let all: Vec<_> = (0..12).map(|i| put(i, "k", &value)).collect();
+    replica.append(all.clone()).await.expect("is durable");
+    let read = openraft::RaftLogReader::entries_stream(&mut replica.log, 2..11).await;
+    assert_eq!(read.try_collect::<Vec<_>>().await.expect("reads"), all[2..11]);
+    replica.log.purge(id(1, 4)).await.expect("is queued");
+    let read = openraft::RaftLogReader::entries_stream(&mut replica.log, 3..11).await;
+    assert!(read.try_collect::<Vec<_>>().await.is_err());
+}
+
+#[tokio::test]
+async fn nothing_is_applied_twice() {
+    let dir = directory();
+    let (_storage, mut replica) = one_replica(dir.path()).await;
+    replica.take(vec![blank(1, 0), blank(1, 1)]).await;
+    assert!(replica.apply(vec![blank(1, 1)]).await.is_err());
 }
 
 #[tokio::test]
