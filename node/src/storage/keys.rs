@@ -5,7 +5,7 @@
 //!
 //! | keyspace | key |
 //! |---|---|
-//! | `meta` | `f`, `n`, or `r`, `t` with a group, or `d` with what is to be dropped |
+//! | `meta` | `f`, `n`, `c`, or `r`, `t` with a group, or `d` with what is to be dropped |
 //! | `raft` | group, number, `v` or `c` or `p` |
 //! | `log` | group, number, index |
 //! | `state` | store, group, `h` or `u`, or `s` with a session |
@@ -22,6 +22,8 @@ use super::records::StoreId;
 pub(super) const FORMAT: &[u8] = b"f";
 /// The row of the next store id.
 pub(super) const NEXT_STORE: &[u8] = b"n";
+/// The row that is written last.
+pub(super) const CLOSED: &[u8] = b"c";
 /// What every replica record's key begins with.
 pub(super) const REPLICAS: &[u8] = b"r";
 /// What every drop record's key begins with.

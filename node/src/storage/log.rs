@@ -24,6 +24,7 @@ use super::{
     engine::{Engine, Frozen, Row, Space},
     error::StorageError,
     keys,
+    tail::{Kept, Tail, limited, next_index},
     writer::{Fence, Write},
 };
 use crate::group::raft::{Entry, LogId, TypeConfig, Vote};
@@ -39,77 +40,6 @@ pub struct LogStore {
     number: ReplicaNumber,
     fence: Fence,
     tail: Arc<Mutex<Tail>>,
-}
-
-/// An entry in the tail.
-struct Kept {
-    entry: Entry,
-    bytes: usize,
-}
-
-/// What is known of the log without reading it.
-struct Tail {
-    vote: Option<Vote>,
-    committed: Option<LogId>,
-    purged: Option<LogId>,
-    /// The index of the first entry; without entries, the end.
-    first: u64,
-    /// The last entry, or, without entries, the last purged.
-    last: Option<LogId>,
-    /// The newest entries, up to the last.
-    kept: VecDeque<Kept>,
-    kept_bytes: usize,
-    /// The index up to which entries are durable, exclusive.
-    durable_end: u64,
-    /// Counts truncations: an append of before one says nothing of what is appended after it.
-    truncations: u64,
-}
-
-impl Tail {
-    fn end(&self) -> u64 {
-        next_index(self.last)
-    }
-
-    fn first_kept(&self) -> u64 {
-        self.end() - self.kept.len() as u64
-    }
-
-    fn push(&mut self, kept: Kept) -> Result<(), StorageError> {
-        let index = kept.entry.log_id.index;
-        if self.first == self.end() {
-            self.first = index;
-        } else if index != self.end() {
-            let reason = format_args!("entry {index} appended behind {}", self.end() - 1);
-            return Err(StorageError::corrupt("the log", reason));
-        }
-        self.last = Some(kept.entry.log_id);
-        self.kept_bytes += kept.bytes;
-        self.kept.push_back(kept);
-        Ok(())
-    }
-
-    /// Forgets durable entries, oldest first, until what is kept is within bounds.
-    fn shrink(&mut self, max_bytes: usize) {
-        while self.kept_bytes > max_bytes && self.first_kept() < self.durable_end {
-            self.pop_front();
-        }
-    }
-
-    fn pop_front(&mut self) {
-        if let Some(kept) = self.kept.pop_front() {
-            self.kept_bytes -= kept.bytes;
-        }
-    }
-
-    fn pop_back(&mut self) {
-        if let Some(kept) = self.kept.pop_back() {
-            self.kept_bytes -= kept.bytes;
-        }
-    }
-}
-
-fn next_index(id: Option<LogId>) -> u64 {
-    id.map_or(0, |id| id.index + 1)
 }
 
 impl LogStore {
@@ -206,18 +136,6 @@ impl LogStore {
         }
         Ok((entries, bytes))
     }
-}
-
-/// The first of the entries, and those behind it that are within the limit with it; each with its bytes.
-fn limited<'a>(kept: impl Iterator<Item = &'a Kept>, max_bytes: usize) -> Vec<(Entry, usize)> {
-    let mut bytes: usize = 0;
-    kept.enumerate()
-        .take_while(|(i, kept)| {
-            bytes = bytes.saturating_add(kept.bytes);
-            *i == 0 || bytes <= max_bytes
-        })
-        .map(|(_, kept)| (kept.entry.clone(), kept.bytes))
-        .collect()
 }
 
 fn decode_entry(key: &[u8], value: &[u8]) -> Result<Entry, StorageError> {

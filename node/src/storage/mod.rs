@@ -14,6 +14,7 @@
 //! Blocking work is done on two threads, the writer's and the keeper's; both end with [`Storage::close`].
 
 mod catalog;
+mod changes;
 mod engine;
 mod error;
 mod journal;
@@ -25,6 +26,7 @@ mod records;
 mod replica;
 mod snapshot;
 mod staging;
+mod tail;
 mod usage;
 mod view;
 mod watch;
@@ -56,7 +58,7 @@ pub use watch::KeyWatch;
 
 use self::{
     catalog::Catalog,
-    engine::Engine,
+    engine::{Engine, Row, Space},
     keeper::Keeper,
     replica::Core,
     writer::{Fence, Write, Writer},
@@ -247,7 +249,9 @@ impl Storage {
                 flushed => outcome = outcome.and(flushed),
             }
         }
-        outcome = outcome.and(self.shared.writer.write(Write::synced(Vec::new())).await);
+        // A last write that nobody needs: recovery takes a broken last write for one that a crash cut short.
+        let last = Row::put(Space::Meta, keys::CLOSED, []);
+        outcome = outcome.and(self.shared.writer.write(Write::synced(vec![last])).await);
         let threads = self.threads.clone();
         let ended = tokio::task::spawn_blocking(move || threads.end()).await;
         outcome.and(ended.map_err(|_| StorageError::Closed))

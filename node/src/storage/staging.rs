@@ -13,11 +13,12 @@ use xorum_behaviours::{
 
 use super::{
     Shared,
+    changes::read_data_row,
     engine::{Row, Space},
     error::StorageError,
     keys,
     records::{Dropped, ReplicaRecord, StoreId},
-    replica::{Core, read_data_row},
+    replica::Core,
     snapshot::{self, OutgoingSnapshot, SnapshotData, meta_of},
     unbroken,
     usage::Usage,

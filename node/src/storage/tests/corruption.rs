@@ -84,11 +84,7 @@ async fn a_journal_broken_before_its_last_write_is_refused_rather_than_cut() {
         replica.append(vec![put(i, "k", &"v".repeat(200))]).await.expect("is durable");
     }
     drop((storage, replica));
-    let journal = fs::read_dir(dir.path())
-        .expect("lists")
-        .map(|entry| entry.expect("an entry").path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "jnl"))
-        .expect("a journal");
+    let journal = journal(dir.path());
     let whole = fs::read(&journal).expect("reads");
     for at in (100..8000).step_by(611) {
         break_at(&journal, at);
@@ -98,6 +94,30 @@ async fn a_journal_broken_before_its_last_write_is_refused_rather_than_cut() {
     }
     let storage = open(dir.path());
     assert_eq!(storage.replica(&group(1)).expect("opens").entries().await.len(), 30);
+}
+
+#[tokio::test]
+async fn after_close_also_the_last_write_that_matters_is_not_taken_for_a_torn_one() {
+    let dir = directory();
+    let (storage, mut replica) = one_replica(dir.path()).await;
+    let value = "last words";
+    replica.append(vec![put(0, "k", value)]).await.expect("is durable");
+    storage.close().await.expect("closes");
+    drop((storage, replica));
+    let journal = journal(dir.path());
+    let whole = fs::read(&journal).expect("reads");
+    let at = whole.windows(value.len()).position(|bytes| bytes == value.as_bytes()).expect("is there");
+    break_at(&journal, at as u64);
+    let refused = Storage::open(dir.path(), config()).err();
+    assert!(matches!(refused, Some(StorageError::Corrupt { .. })), "{refused:?}");
+}
+
+fn journal(dir: &Path) -> std::path::PathBuf {
+    fs::read_dir(dir)
+        .expect("lists")
+        .map(|entry| entry.expect("an entry").path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "jnl"))
+        .expect("a journal")
 }
 
 /// Every table file below a directory.
