@@ -78,8 +78,9 @@ pub struct StorageConfig {
     /// Bytes of durable entries of one replica that stay in memory. Too small reads the disk for followers that lag
     /// a little; too large takes memory.
     pub log_cache_bytes: usize,
+    /// Where tests make a commit fail.
     #[cfg(test)]
-    faults: Option<writer::Faults>,
+    pub(crate) faults: Option<writer::Faults>,
 }
 
 impl Default for StorageConfig {

@@ -96,7 +96,7 @@ impl Write {
 /// Where tests make a commit fail.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// Nothing is written.
     BeforeWrite,
     /// All is written, and the sync is said to have failed.
@@ -105,7 +105,7 @@ pub(super) enum Fault {
 
 /// Says of the nth commit whether it fails.
 #[cfg(test)]
-pub(super) type Faults = Arc<dyn Fn(u64) -> Option<Fault> + Send + Sync>;
+pub(crate) type Faults = Arc<dyn Fn(u64) -> Option<Fault> + Send + Sync>;
 
 #[derive(Default)]
 struct Queue {

@@ -74,6 +74,31 @@ async fn applying_waits_for_flushes_when_too_much_is_in_memory() {
     assert_eq!(replica.view.usage().expect("counts").keys, 100);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn usage_is_exact_while_flushes_are_under_way() {
+    let dir = directory();
+    let config = StorageConfig { flush_interval: Duration::from_micros(100), ..config() };
+    let storage = Storage::open(dir.path(), config).expect("opens");
+    storage.create(head(1), NUMBER).await.expect("is made");
+    let mut replica = storage.replica(&group(1)).expect("opens");
+    let mut model = BTreeMap::new();
+    for i in 0..1500u64 {
+        let key = format!("k{}", i * i % 97);
+        if i % 5 == 4 {
+            model.remove(&key);
+            replica.apply(vec![delete(i, &key)]).await.expect("is applied");
+        } else {
+            let value = "v".repeat(i as usize % 31);
+            replica.apply(vec![put(i, &key, &value)]).await.expect("is applied");
+            model.insert(key, value.len());
+        }
+        let bytes = model.iter().map(|(key, bytes)| (key.len() + bytes) as u64).sum();
+        assert_eq!(replica.view.usage(), Ok(Usage { keys: model.len() as u64, bytes }), "after entry {i}");
+    }
+    let flushes = replica.view.core().flushes.borrow().ended;
+    assert!(flushes > 10, "only {flushes} flushes ended meanwhile");
+}
+
 /// What a random test does next.
 #[derive(Clone, Debug)]
 enum Step {
