@@ -5,7 +5,7 @@
 //!
 //! | keyspace | key |
 //! |---|---|
-//! | `meta` | `f`, `n`, `c`, or `r`, `t` with a group, or `d` with what is to be dropped |
+//! | `meta` | `f`, `n`, `c`, or `r`, `t` with a group, or `d` with what is to be dropped, or `a` with a group and what is kept aside |
 //! | `raft` | group, number, `v` or `c` or `p` |
 //! | `log` | group, number, index |
 //! | `state` | store, group, `h` or `u`, or `s` with a session |
@@ -47,6 +47,11 @@ pub(super) fn drop_store(store: StoreId) -> Vec<u8> {
 /// The drop record of a replica's log.
 pub(super) fn drop_log(group: &GroupId, number: ReplicaNumber) -> Vec<u8> {
     [DROPS, b"l", &of_replica(group, number)].concat()
+}
+
+/// What the record of each thing begins with that is kept aside of a group's quarantined replicas.
+pub(super) fn asides(group: &GroupId) -> Vec<u8> {
+    [b"a", &group.0[..]].concat()
 }
 
 /// What every row of a replica's log and Raft state begins with.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use openraft::{RaftSnapshotBuilder, storage::RaftStateMachine};
-use xorum_behaviours::wire::{SnapshotRow, Version};
+use xorum_behaviours::wire::{ReplicaNumber, SnapshotRow, Version};
 
 use super::rig::{DEADLINE, NUMBER, blank, delete, directory, group, head, id, membership, one_replica, open, put};
 use crate::{
@@ -210,6 +210,29 @@ async fn a_snapshot_that_is_not_what_was_announced_is_not_installed() {
     let announced = SnapshotMeta { last_log_id: Some(id(1, 99)), ..meta };
     assert!(replica.machine.install_snapshot(&announced, SnapshotData::Staged(staged)).await.is_err());
     assert_eq!(replica.value("mine").map(|(_, value)| value), Some(Bytes::from("x")), "nothing changed");
+}
+
+#[tokio::test]
+async fn what_a_quarantined_replica_had_is_kept_until_its_successor_has_caught_up() {
+    let (from, to) = (directory(), directory());
+    let (_source, mut source, _) = filled(from.path()).await;
+    let (meta, rows) = rows_of(&mut source).await;
+    let (storage, struck, _) = filled(to.path()).await;
+    struck.flush().await.expect("is flushed");
+    storage.quarantine(&group(1), "its vote went back").await.expect("is quarantined");
+    storage.create(head(1), ReplicaNumber(2)).await.expect("gives way");
+    drops_are_done(&storage).await;
+    drop((struck, storage));
+
+    let storage = open(to.path());
+    let count = |space| storage.shared.engine.frozen().rows(space, &[], None).count();
+    drops_are_done(&storage).await;
+    assert_eq!((count(Space::Data), count(Space::Log)), (10, 41), "all of it is still there");
+    let mut replica = storage.replica(&group(1)).expect("opens");
+    install(&storage, &mut replica, &meta, &rows).await;
+    drops_are_done(&storage).await;
+    assert_eq!((count(Space::Data), count(Space::Log)), (10, 0), "only what was installed is");
+    storage.discard_aside(&group(1)).await.expect("nothing is left to discard");
 }
 
 #[tokio::test]
