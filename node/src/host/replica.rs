@@ -222,10 +222,9 @@ impl Shared {
         server.membership_config.membership().nodes().map(|(id, _)| id.peer).collect()
     }
 
-    /// The ends of the log and of what is applied.
-    pub fn progress(&self) -> (Option<LogId>, Option<LogId>) {
-        let data = self.data.borrow_watched();
-        (data.last_log, data.last_applied)
+    /// The end of the log.
+    pub fn last_log(&self) -> Option<LogId> {
+        self.data.borrow_watched().last_log
     }
 
     /// What this replica is to its group.
