@@ -54,12 +54,7 @@ impl PeerBook {
             return;
         }
         let mut known = self.known.write();
-        if known.len() >= MAX_PEERS && !known.contains_key(&peer) {
-            let Some(forgotten) = known.iter().find(|(_, known)| !known.connected).map(|(peer, _)| *peer) else {
-                return;
-            };
-            known.remove(&forgotten);
-        }
+        make_room(&mut known, &peer);
         let entry = known.entry(peer).or_default();
         if entry.addrs.contains(&addr) {
             return;
@@ -67,14 +62,17 @@ impl PeerBook {
         if entry.addrs.len() >= MAX_ADDRS {
             entry.addrs.remove(0);
         }
-        entry.addrs.push(addr.clone());
-        let _ = self.news.try_send((peer, addr));
+        // An address that the swarm could not be told is not kept: it is told when it is learned again.
+        if self.news.try_send((peer, addr.clone())).is_ok() {
+            entry.addrs.push(addr);
+        }
     }
 
     /// Notes that a connection to a peer stands; `addr` is where it was dialed, if this side dialed.
     pub fn connected(&self, peer: PeerId, role: Option<PeerRole>, addr: Option<Multiaddr>) {
         {
             let mut known = self.known.write();
+            make_room(&mut known, &peer);
             let entry = known.entry(peer).or_default();
             entry.connected = true;
             entry.role = role.or(entry.role);
@@ -133,6 +131,14 @@ impl PeerBook {
             .filter(|(_, addrs, role, _)| *role == PeerRole::Peer && !addrs.is_empty())
             .map(|(peer, addrs, ..)| PeerAddrs { peer, addrs })
             .collect()
+    }
+}
+
+/// Forgets a peer that is not connected, where one more would be too many. Those connected are bounded by the swarm.
+fn make_room(known: &mut BTreeMap<PeerId, Known>, for_peer: &PeerId) {
+    if known.len() >= MAX_PEERS && !known.contains_key(for_peer) {
+        let forgotten = known.iter().find(|(_, known)| !known.connected).map(|(peer, _)| *peer);
+        forgotten.and_then(|peer| known.remove(&peer));
     }
 }
 
