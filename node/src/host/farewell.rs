@@ -198,7 +198,7 @@ impl Host {
             tokio::time::sleep(LOOK_EVERY / 4).await;
         }
         for replica in self.replicas().iter().filter(|replica| replica.shared.is_sole_voter()) {
-            tracing::warn!(group = %replica.shared.group, "this peer keeps the only seat of the group, which waits for it");
+            tracing::info!(group = %replica.shared.group, "this peer keeps the only seat of the group, which waits for it");
         }
     }
 
