@@ -58,6 +58,8 @@ struct Progress {
     /// Counts the voters that were tried, so that each gets its turn.
     turn: usize,
     group: Option<Arc<Descriptor>>,
+    /// Was every voter known here tried in vain? Others may have taken their seats.
+    astray: bool,
     /// May any copy have been proposed, with what became of it unknown?
     perhaps_proposed: bool,
     obstacle: Option<Obstacle>,
@@ -216,6 +218,9 @@ impl Router {
             if Instant::now() >= progress.deadline {
                 return None;
             }
+            if std::mem::take(&mut progress.astray) {
+                self.discover(progress).await;
+            }
             let own = self.host.as_ref().and_then(|host| host.descriptor(&progress.position));
             if let Some(descriptor) = self.cache.newest(&progress.position, own) {
                 let target = self.pick(&descriptor, progress.turn);
@@ -238,20 +243,17 @@ impl Router {
         }
     }
 
-    /// Asks connected peers, the closest first, who owns the position. Says whether anyone knew.
+    /// Asks connected peers, the closest first, who owns the position. Says whether anyone knew
+    /// more than is known here.
     async fn discover(&self, progress: &Progress) -> bool {
         let mut peers = self.book.connected_peers();
         peers.sort_by_key(|peer| Position::of_peer(peer).distance(&progress.position));
         for peer in peers.into_iter().take(MAX_ASKED) {
             let request = OpRequest::Locate(progress.position);
-            match self.ask(peer, request, self.within(progress, 0)).await {
-                Ok(OpAnswer::Located { route: Some(route) })
-                    if route.descriptor.prefix.contains(&progress.position) =>
-                {
-                    self.learn(route);
-                    return true;
-                }
-                _ => {}
+            let answer = self.ask(peer, request, self.within(progress, 0)).await;
+            let Ok(OpAnswer::Located { route: Some(route) }) = answer else { continue };
+            if route.descriptor.prefix.contains(&progress.position) && self.learn(route) {
+                return true;
             }
         }
         false
@@ -424,6 +426,7 @@ impl Progress {
             followed: 0,
             turn: 0,
             group: None,
+            astray: false,
             perhaps_proposed: false,
             obstacle: None,
         }
@@ -438,6 +441,7 @@ impl Progress {
         let voters = self.group.as_ref().map_or(1, |descriptor| descriptor.voters.len());
         if self.turn > voters {
             self.turn = 0;
+            self.astray = true;
         }
     }
 }
