@@ -14,13 +14,17 @@ use nix::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout},
-    time::timeout,
+    task::JoinSet,
+    time::{sleep, timeout},
 };
 
 use super::command::command;
 
 /// How long an answer may take.
 const WITHIN: Duration = Duration::from_secs(60);
+
+/// Between a line and its repetition.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A process of the binary under test that is talked to; killed when dropped.
 #[derive(Debug)]
@@ -99,6 +103,18 @@ impl Talk {
                 other => answer.push(other.to_owned()),
             }
         }
+    }
+
+    /// Types a line again and again, until what is returned is dropped.
+    pub fn repeat(mut self, line: &'static str) -> JoinSet<Result<()>> {
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            loop {
+                self.ask(line).await?;
+                sleep(PAUSE).await;
+            }
+        });
+        task
     }
 
     /// Ends its input.
