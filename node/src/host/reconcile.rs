@@ -59,6 +59,8 @@ const SHUN_FOR: Duration = Duration::from_secs(60);
 const LAG_WINDOW: Duration = Duration::from_millis(200);
 /// A replica whose log is at most this many entries behind is caught up: what is missing is under way.
 const CAUGHT_UP_ENTRIES: u64 = 1_000;
+/// How long a peer that has left may take to stop.
+const STOPS_WITHIN: Duration = Duration::from_secs(3);
 /// How long without a leader before a replica asks whether it still belongs, at the least.
 const DOUBT_AFTER: Duration = Duration::from_secs(2);
 
@@ -93,6 +95,8 @@ struct Leadership {
     alive_since: BTreeMap<PeerId, Instant>,
     gone: BTreeMap<PeerId, ReplicaNumber>,
     removed_as_dead: BTreeSet<PeerId>,
+    /// Who said that it leaves, and when last.
+    leavers: BTreeMap<PeerId, Instant>,
     fresh: BTreeMap<PeerId, ReplicaNumber>,
     closest: BTreeSet<PeerId>,
     asked_kademlia: Option<Instant>,
@@ -120,6 +124,7 @@ impl Leadership {
             alive_since: BTreeMap::new(),
             gone: BTreeMap::new(),
             removed_as_dead: BTreeSet::new(),
+            leavers: BTreeMap::new(),
             fresh: BTreeMap::new(),
             closest: BTreeSet::new(),
             asked_kademlia: None,
@@ -138,6 +143,11 @@ impl Leadership {
         tracing::warn!(%peer, "a peer makes nothing of its seat; it is left alone for a while");
         self.gones.remove(&peer);
         self.shunned.insert(peer, Instant::now() + SHUN_FOR);
+    }
+
+    /// Is it still to be expected that one that left, and is no member any more, is heard?
+    fn leaves(&self, peer: &PeerId, hear_within: Duration) -> bool {
+        self.leavers.get(peer).is_some_and(|told| told.elapsed() < STOPS_WITHIN + hear_within)
     }
 
     fn note(&mut self, notice: Notice) {
@@ -293,6 +303,10 @@ async fn look(host: &Arc<Host>, replica: &Replica, leadership: &mut Leadership) 
         if let Report::Gone(dead) = report {
             leadership.note(Notice::Gone(member, dead));
         }
+        match survey::farewell(Some(&report)) {
+            Farewell::Leaving => leadership.leavers.insert(member.peer, Instant::now()),
+            Farewell::Stays | Farewell::Stopping => leadership.leavers.remove(&member.peer),
+        };
         leadership.reports.insert(member, report);
     }
     leadership.reports.retain(|member, _| members.contains(member));
@@ -400,7 +414,10 @@ fn peer_view(host: &Host, replica: &Replica, leadership: &mut Leadership, peer: 
         silent_for,
         alive,
         alive_for,
-        farewell: survey::farewell(own_report, replica.farewells.of(&peer)),
+        farewell: match own_report {
+            None if leadership.leaves(&peer, hear_within) => Farewell::Leaving,
+            report => survey::farewell(report, replica.farewells.of(&peer), STOPS_WITHIN + hear_within),
+        },
         gone: leadership.gone.get(&peer).copied(),
         removed_as_dead: leadership.removed_as_dead.contains(&peer),
         leads: match own_report {

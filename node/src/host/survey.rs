@@ -97,9 +97,10 @@ impl Host {
     }
 }
 
-/// Whether a peer goes: as it told by itself since its newest report, or as that says; one that said nothing stays.
-pub(super) fn farewell(report: Option<&Report>, told: Option<(Farewell, Instant)>) -> Farewell {
-    match (report, told) {
+/// Whether a peer goes: as it told by itself since its newest report, or as that says; one that said nothing stays. What
+/// was told is believed for a while: whoever went may be back.
+pub(super) fn farewell(report: Option<&Report>, told: Option<(Farewell, Instant)>, believed_for: Duration) -> Farewell {
+    match (report, told.filter(|(_, at)| at.elapsed() < believed_for)) {
         (Some(Report::Answered { at, answer }), Some((told, told_at))) if *at < told_at => {
             if answer.farewell == Farewell::Stays { told } else { answer.farewell }
         }

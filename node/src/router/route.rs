@@ -59,6 +59,8 @@ struct Progress {
     /// Counts the voters that were tried, so that each gets its turn.
     turn: usize,
     group: Option<Arc<Descriptor>>,
+    /// Was every voter known here tried in vain? Others may have taken their seats.
+    astray: bool,
     /// May any copy have been proposed, with what became of it unknown?
     perhaps_proposed: bool,
     /// Bytes of the value that it carries.
@@ -234,6 +236,9 @@ impl Router {
             if Instant::now() >= progress.deadline {
                 return None;
             }
+            if std::mem::take(&mut progress.astray) {
+                self.discover(progress).await;
+            }
             let own = self.host.as_ref().and_then(|host| host.descriptor(&progress.position));
             if let Some(descriptor) = self.cache.newest(&progress.position, own) {
                 let target = self.pick(&descriptor, progress.turn);
@@ -256,7 +261,8 @@ impl Router {
         }
     }
 
-    /// Asks connected peers, the closest first, then those that Kademlia finds closest, who owns the position.
+    /// Asks connected peers, the closest first, then those that Kademlia finds closest, who owns the position. Says
+    /// whether anyone knew more than is known here.
     async fn discover(&self, progress: &Progress) -> bool {
         let near = |peers: &mut Vec<PeerId>| {
             peers.sort_by_key(|peer| Position::of_peer(peer).distance(&progress.position));
@@ -273,18 +279,14 @@ impl Router {
         self.ask_where(progress, &found).await
     }
 
-    /// Asks these peers, one after another, who owns the position. Says whether anyone knew.
+    /// Asks these peers, one after another, who owns the position. Says whether anyone knew more.
     async fn ask_where(&self, progress: &Progress, peers: &[PeerId]) -> bool {
         for &peer in peers {
             let request = OpRequest::Locate(progress.position);
-            match self.ask(peer, request, self.within(progress, 0)).await {
-                Ok(OpAnswer::Located { route: Some(route) })
-                    if route.descriptor.prefix.contains(&progress.position) =>
-                {
-                    self.learn(route);
-                    return true;
-                }
-                _ => {}
+            let answer = self.ask(peer, request, self.within(progress, 0)).await;
+            let Ok(OpAnswer::Located { route: Some(route) }) = answer else { continue };
+            if route.descriptor.prefix.contains(&progress.position) && self.learn(route) {
+                return true;
             }
         }
         false
@@ -463,6 +465,7 @@ impl Progress {
             followed: 0,
             turn: 0,
             group: None,
+            astray: false,
             perhaps_proposed: false,
             bytes: 0,
             obstacle: None,
@@ -485,6 +488,7 @@ impl Progress {
         let voters = self.group.as_ref().map_or(1, |descriptor| descriptor.voters.len());
         if self.turn > voters {
             self.turn = 0;
+            self.astray = true;
         }
     }
 }

@@ -175,6 +175,15 @@ impl Process {
         self.ended(within).await
     }
 
+    /// Asks it to stop, as Ctrl-C does, and waits until it has.
+    ///
+    /// # Errors
+    /// When it does not within `within`.
+    pub async fn interrupt(&mut self, within: Duration) -> Result<ExitStatus> {
+        self.signal(Signal::SIGINT)?;
+        self.ended(within).await
+    }
+
     /// Waits until it ends by itself.
     ///
     /// # Errors

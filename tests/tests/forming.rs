@@ -1,0 +1,52 @@
+//! Peers find each other and form a group.
+
+use anyhow::{Context, Result, ensure};
+use futures::future::try_join_all;
+use xorum_node::PeerId;
+use xorum_tests::harness::{Network, client, voters_are};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_peers_become_voters_of_one_group() -> Result<()> {
+    let network = Network::of(3, &[]).await?;
+    let mut clients = Vec::new();
+    for at in 0..3 {
+        clients.push(network.client(at).await?);
+    }
+    let ids = network.ids();
+    let groups = try_join_all(clients.iter().map(|client| voters_are(client, &ids))).await?;
+    ensure!(groups.iter().all(|group| group.group == groups[0].group && group.prefix.is_empty()), "{groups:?}");
+    for (at, writer) in clients.iter().enumerate() {
+        let key = format!("put-at-{at}");
+        let version = writer.put(key.clone(), format!("value-{at}")).await?;
+        for reader in &clients {
+            let read = reader.get(key.clone()).await?.context("it is there")?;
+            assert_eq!((read.version, read.value), (version, format!("value-{at}").into()));
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_peer_finds_its_network_when_the_bootstrap_peer_is_gone() -> Result<()> {
+    let mut network = Network::of(3, &[]).await?;
+    let ids: Vec<PeerId> = network.peers.iter().map(|peer| peer.peer_id()).collect();
+    let before = network.client(1).await?;
+    voters_are(&before, &network.ids()).await?;
+    let version = before.put("kept", "here").await?;
+    network.kill(&ids[..1]).await?;
+    std::fs::remove_dir_all(network.data_dir(0))?;
+
+    // One that was asked to stop, and then one that was not: both know only the lost peer by --bootstrap.
+    for at in [2, 1] {
+        match at {
+            2 => drop(network.peers[at].terminate(std::time::Duration::from_secs(30)).await?),
+            _ => network.peers[at].kill().await?,
+        }
+        network.peers[at].restart().await?;
+        let client = client(network.peers[at].addr()).await?;
+        let read = client.get("kept").await?.context("it is there")?;
+        assert_eq!((read.version, &read.value[..]), (version, &b"here"[..]));
+        client.put(format!("after-{at}"), "new").await?;
+    }
+    Ok(())
+}
