@@ -40,12 +40,12 @@ impl Host {
             match &record.condition {
                 Condition::Live => {
                     if let Err(error) = self.start_replica(&record).await {
-                        tracing::error!(group = %record.group, %error, "a replica does not start; it is quarantined");
+                        tracing::error!(target: crate::NOTICE, group = %record.group, %error, "a replica does not start; it is quarantined");
                         self.storage.quarantine(&record.group, &error.to_string()).await?;
                     }
                 }
                 Condition::Quarantined { reason } => {
-                    tracing::warn!(group = %record.group, %reason, "a quarantined replica is not started");
+                    tracing::warn!(target: crate::NOTICE, group = %record.group, %reason, "a quarantined replica is not started");
                 }
             }
         }
@@ -216,7 +216,7 @@ impl Host {
     pub(super) async fn quarantine(self: &Arc<Self>, replica: &Arc<Replica>, reason: &str) {
         let _one_at_a_time = self.lifecycle.lock().await;
         let (group, number) = (replica.shared.group, replica.shared.id.number);
-        tracing::error!(%group, %number, reason, "a replica is quarantined");
+        tracing::error!(target: crate::NOTICE, %group, %number, reason, "a replica is quarantined");
         self.forget(&group, number);
         replica.stop().await;
         if let Err(error) = self.storage.quarantine(&group, reason).await {
