@@ -97,7 +97,7 @@ fn note<E>(listeners: &mut [Listener], event: SwarmEvent<E>) -> Result<(), Liste
 
 fn error_text(error: &libp2p::TransportError<std::io::Error>) -> String {
     match error {
-        libp2p::TransportError::MultiaddrNotSupported(_) => "no such transport here".into(),
+        libp2p::TransportError::MultiaddrNotSupported(_) => "no transport here listens on such an address".into(),
         libp2p::TransportError::Other(error) => error.to_string(),
     }
 }
