@@ -18,7 +18,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::command::command;
+use super::{command::command, process::resident_bytes};
 
 /// How long an answer may take.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -127,8 +127,19 @@ impl Talk {
     /// # Errors
     /// When it has ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = self.child.id().context("it has ended")?;
-        Ok(kill(Pid::from_raw(i32::try_from(pid)?), signal)?)
+        Ok(kill(Pid::from_raw(i32::try_from(self.pid()?)?), signal)?)
+    }
+
+    /// Its resident memory, in bytes.
+    ///
+    /// # Errors
+    /// When it has ended, or the system has no `/proc`.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        resident_bytes(self.pid()?)
+    }
+
+    fn pid(&self) -> Result<u32> {
+        self.child.id().context("it has ended")
     }
 
     /// Does it still run?
