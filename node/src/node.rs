@@ -304,14 +304,17 @@ impl Node {
         let stopping = async {
             if let Some(host) = &self.inner.host {
                 host.hand_over(HAND_OVER_WITHIN).await;
+                tracing::debug!("handed over");
                 if let Err(error) = host.close().await {
                     tracing::error!(%error, "the last flush failed; what was acknowledged is in the log");
                 }
             }
+            tracing::debug!("storage is closed");
             self.keep_peers();
             self.inner.token.cancel();
             self.inner.tracker.close();
             self.inner.tracker.wait().await;
+            tracing::debug!("all tasks have ended");
         };
         if tokio::time::timeout(STOP_WITHIN, stopping).await.is_err() {
             tracing::warn!("stopped without having ended in order");

@@ -111,3 +111,13 @@ impl fmt::Debug for ReplicaId {
         fmt::Display::fmt(self, f)
     }
 }
+
+#[cfg(feature = "testing")]
+impl From<u64> for ReplicaId {
+    /// A name made from a small number: the same for the same number, and in the same order.
+    fn from(number: u64) -> Self {
+        // An identity multihash of eight bytes.
+        let bytes = [&[0, 8][..], &number.to_be_bytes()].concat();
+        Self { peer: PeerId::from_bytes(&bytes).expect("eight bytes are a peer id"), number: ReplicaNumber(number) }
+    }
+}

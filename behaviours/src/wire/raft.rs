@@ -118,9 +118,6 @@ pub struct SurveyAnswer {
     pub heard: Vec<HeardPeer>,
     /// Groups that the peer leads, for the leader that would hand over to it.
     pub leads: u64,
-    /// The last entry that it applied.
-    #[serde(default)]
-    pub applied: Option<LastLog>,
 }
 
 /// What a peer asks of another, beside client operations and bulk.

@@ -1,7 +1,7 @@
 //! Every message comes back as it was sent, and no bytes make a decoder panic.
 
 use bytes::Bytes;
-use libp2p::{Multiaddr, PeerId, multihash::Multihash};
+use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, multihash::Multihash};
 use proptest::{collection::vec, option, prelude::*};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -167,21 +167,24 @@ fn status() -> impl Strategy<Value = PeerStatus> {
     )
 }
 
+fn peer_addrs() -> impl Strategy<Value = PeerAddrs> {
+    let addr = any::<u16>().prop_map(|port| Multiaddr::empty().with(Protocol::Memory(port.into())));
+    (peer(), vec(addr, 0..3)).prop_map(|(peer, addrs)| PeerAddrs { peer, addrs })
+}
+
+fn route() -> impl Strategy<Value = Route> {
+    (descriptor(), vec(peer_addrs(), 0..3)).prop_map(|(descriptor, addrs)| Route { descriptor, addrs })
+}
+
 fn op_answer() -> impl Strategy<Value = OpAnswer> {
-    let known = || option::of(descriptor());
+    let known = || option::of(route());
     prop_oneof![
         (answer(), group(), clock()).prop_map(|(answer, group, clock)| OpAnswer::Applied { answer, group, clock }),
-        (refusal(), any::<bool>(), group(), clock(), known()).prop_map(
-            |(refusal, proposed, group, clock, descriptor)| OpAnswer::Refused {
-                refusal,
-                proposed,
-                group,
-                clock,
-                descriptor
-            }
-        ),
+        (refusal(), any::<bool>(), group(), clock(), known()).prop_map(|(refusal, proposed, group, clock, route)| {
+            OpAnswer::Refused { refusal, proposed, group, clock, route }
+        }),
         Just(OpAnswer::Unknown),
-        known().prop_map(|descriptor| OpAnswer::NotLeader { descriptor }),
+        known().prop_map(|route| OpAnswer::NotLeader { route }),
         Just(OpAnswer::Busy),
         ".{0,40}".prop_map(OpAnswer::Invalid),
         (found(), version(), any::<u64>()).prop_map(|(found, revision, stale_ms)| OpAnswer::Read(ReadAnswer {
@@ -194,7 +197,7 @@ fn op_answer() -> impl Strategy<Value = OpAnswer> {
             found,
             revision
         })),
-        known().prop_map(|descriptor| OpAnswer::Located { descriptor }),
+        known().prop_map(|route| OpAnswer::Located { route }),
         status().prop_map(OpAnswer::Status),
         vec(peer_info(), 0..4).prop_map(OpAnswer::Peers),
         vec(group_info(), 0..4).prop_map(OpAnswer::Groups),
@@ -224,14 +227,14 @@ fn peer_request() -> impl Strategy<Value = PeerRequest> {
             PeerRequest::Group(GroupMessage { group, origin, from, to, kind, body })
         }),
         Just(PeerRequest::Presence),
-        (group(), number(), any::<u64>(), vec(peer(), 0..8))
+        (group(), number(), any::<u64>(), vec(peer_addrs(), 0..8))
             .prop_map(|(group, to, term, peers)| PeerRequest::Survey(Survey { group, to, term, peers })),
         (group(), number(), farewell()).prop_map(|(group, number, farewell)| PeerRequest::Farewell {
             group,
             number,
             farewell
         }),
-        descriptor().prop_map(PeerRequest::Tell),
+        route().prop_map(PeerRequest::Tell),
         (group(), number()).prop_map(|(group, number)| PeerRequest::Membership { group, number }),
     ]
 }
@@ -261,7 +264,7 @@ fn peer_answer() -> impl Strategy<Value = PeerAnswer> {
         survey_answer().prop_map(PeerAnswer::Survey),
         Just(PeerAnswer::Ok),
         any::<bool>().prop_map(PeerAnswer::Member),
-        option::of(descriptor()).prop_map(PeerAnswer::NotLeader),
+        option::of(route()).prop_map(PeerAnswer::NotLeader),
         number().prop_map(PeerAnswer::Gone),
         ".{0,40}".prop_map(PeerAnswer::Refused),
         Just(PeerAnswer::Busy),

@@ -133,8 +133,9 @@ impl Host {
         let token = self.token.clone();
         self.tracker.spawn(async move {
             tokio::select! {
-                () = task => {}
+                biased;
                 () = token.cancelled() => {}
+                () = task => {}
             }
         });
     }
@@ -162,11 +163,7 @@ impl Host {
 
     /// The newest route known to the group that owns a position.
     fn route(&self, position: &Position) -> Option<Route> {
-        let own = self.descriptor(position);
-        let descriptor = match (own, self.cache.find(position)) {
-            (Some(own), Some(told)) if told.supersedes(&own) => told,
-            (own, told) => own.or(told)?,
-        };
+        let descriptor = self.cache.newest(position, self.descriptor(position))?;
         Some(self.book.route(&descriptor))
     }
 

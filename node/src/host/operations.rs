@@ -92,7 +92,7 @@ impl Host {
         if version != watch.seen {
             return OpAnswer::Watch(WatchAnswer { changed: true, found: now.found, revision: now.revision });
         }
-        let wait = Duration::from_millis(watch.wait_ms).min(MAX_WATCH_WAIT).min(within);
+        let wait = Duration::from_millis(watch.wait_ms).min(MAX_WATCH_WAIT);
         let answer = match timeout(wait, changes.changed()).await {
             Ok((version, value)) => {
                 WatchAnswer { changed: true, revision: version, found: value.map(|value| (version, value)) }

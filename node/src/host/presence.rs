@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, stream};
+use futures::{StreamExt, stream::FuturesUnordered};
 use libp2p::PeerId;
 use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -24,7 +24,7 @@ const ASKED_FOR: Duration = Duration::from_secs(30);
 /// The most peers that are of interest by being asked about.
 const MAX_ASKED: usize = 256;
 /// The most questions under way at once.
-const CONCURRENCY: usize = 32;
+const CONCURRENCY: usize = 64;
 
 /// Whom this peer wants to hear.
 #[derive(Debug)]
@@ -65,21 +65,36 @@ impl Presence {
     }
 }
 
-/// Asks, in intervals, whoever was not heard for one.
+/// Asks, in intervals, whoever was not heard for one. One that does not answer holds nobody else up.
 pub(super) async fn run(host: Arc<Host>) {
     let interval = host.presence.interval;
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut asking = BTreeSet::new();
+    let mut answers = FuturesUnordered::new();
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            Some(peer) = answers.next() => {
+                asking.remove(&peer);
+                continue;
+            }
+        }
         let mut peers = host.presence.of_interest();
         for replica in host.replicas() {
             peers.extend(replica.shared.member_peers());
         }
         peers.remove(&host.local);
-        let silent = peers.into_iter().filter(|peer| host.links.heard(peer).is_none_or(|ago| ago >= interval));
-        let ask = |peer| ask(&host, peer, interval);
-        stream::iter(silent).for_each_concurrent(CONCURRENCY, ask).await;
+        for peer in peers {
+            let silent = host.links.heard(&peer).is_none_or(|ago| ago >= interval);
+            if silent && asking.len() < CONCURRENCY && asking.insert(peer) {
+                let host = &host;
+                answers.push(async move {
+                    ask(host, peer, interval).await;
+                    peer
+                });
+            }
+        }
     }
 }
 

@@ -37,8 +37,10 @@ use crate::{
 
 /// How often a leader looks when nothing calls for it.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How often Kademlia is asked for the peers closest to the anchor.
+/// How often Kademlia is asked for the peers closest to the anchor…
 const ASK_KADEMLIA_EVERY: Duration = Duration::from_secs(10);
+/// …and while there are fewer voters than wanted.
+const ASK_KADEMLIA_SHORT_EVERY: Duration = Duration::from_secs(2);
 /// How often everyone near is told the descriptor, changed or not.
 const TELL_EVERY: Duration = Duration::from_secs(30);
 /// How long the answer to such a telling is awaited.
@@ -184,7 +186,9 @@ async fn steps(host: &Arc<Host>, replica: &Arc<Replica>, leadership: &mut Leader
 /// Asks Kademlia, now and then, and the members, each time.
 async fn look(host: &Arc<Host>, replica: &Replica, leadership: &mut Leadership) {
     let shared = &replica.shared;
-    if leadership.asked_kademlia.is_none_or(|asked| asked.elapsed() > ASK_KADEMLIA_EVERY) {
+    let short = shared.descriptor().voters.len() < usize::from(host.genesis.replication_factor);
+    let every = if short { ASK_KADEMLIA_SHORT_EVERY } else { ASK_KADEMLIA_EVERY };
+    if leadership.asked_kademlia.is_none_or(|asked| asked.elapsed() > every) {
         leadership.asked_kademlia = Some(Instant::now());
         let anchor = shared.descriptor().prefix.anchor();
         leadership.closest.extend(host.swarm.closest(anchor, host.election_max()).await);

@@ -151,8 +151,9 @@ impl Replica {
         let token = self.token.clone();
         host.tracker.spawn(async move {
             tokio::select! {
-                () = task => {}
+                biased;
                 () = token.cancelled() => {}
+                () = task => {}
             }
         });
     }
@@ -222,10 +223,9 @@ impl Shared {
         server.membership_config.membership().nodes().map(|(id, _)| id.peer).collect()
     }
 
-    /// The ends of the log and of what is applied.
-    pub fn progress(&self) -> (Option<LogId>, Option<LogId>) {
-        let data = self.data.borrow_watched();
-        (data.last_log, data.last_applied)
+    /// The end of the log.
+    pub fn last_log(&self) -> Option<LogId> {
+        self.data.borrow_watched().last_log
     }
 
     /// What this replica is to its group.
@@ -300,7 +300,7 @@ fn describe(head: &Head, leader: Option<PeerId>, term: u64) -> Descriptor {
 async fn follow(host: Arc<Host>, replica: Arc<Replica>) {
     let shared = &replica.shared;
     let mut metrics = shared.metrics.clone();
-    let mut seen = None;
+    let (mut seen, mut discarded) = (None, false);
     loop {
         let (now, running) = {
             let metrics = metrics.borrow_and_update();
@@ -317,6 +317,13 @@ async fn follow(host: Arc<Host>, replica: Arc<Replica>) {
             seen = Some(now);
             shared.refresh();
             replica.nudge.notify_one();
+            if shared.role() != ReplicaRole::Learner && !discarded {
+                // A voter has caught up: what a quarantined predecessor left is of no more use.
+                discarded = true;
+                if let Err(error) = host.storage.discard_aside(&shared.group).await {
+                    tracing::warn!(group = %shared.group, %error, "rows of an older replica are not dropped");
+                }
+            }
             host.cache.learn((*shared.descriptor()).clone());
         } else if shared.descriptor().epoch != shared.view.head().epoch {
             shared.refresh();

@@ -29,8 +29,8 @@ use crate::{
     storage::{SnapshotData, StagedSnapshot},
 };
 
-/// How long a command of another peer's client is waited for at most: the longest deadline there is.
-const SERVE_WITHIN: Duration = crate::api::MAX_TIMEOUT;
+/// How long an operation of another peer's client is worked on at most. Whoever waits longer asks again.
+const SERVE_WITHIN: Duration = Duration::from_secs(10);
 /// How long the leadership that says who is a member may take to be confirmed.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(2);
 
@@ -212,6 +212,10 @@ impl Host {
     async fn install(&self, replica: &Replica, arrived: Arrived<StagedSnapshot>) -> BulkAnswer {
         let Arrived { transfer, sender, head, data } = arrived;
         let checked = replica.shared.with_facts(|facts| seam::check_snapshot(&head, sender, facts));
+        if data.meta() != head.meta {
+            replica.receiver.lock().await.installed(transfer, None, Instant::now());
+            return BulkAnswer::Refused("its rows are of another state than was announced".into());
+        }
         let answer = match checked {
             Ok(()) => {
                 let SnapshotHead { vote, meta } = head;

@@ -68,11 +68,10 @@ impl Host {
         let heard = peers()
             .map(|peer| HeardPeer { peer, heard_ms: self.links.heard(&peer).map(|ago| ago.as_millis() as u64) })
             .collect();
-        let (last_log, applied) = replica.shared.progress();
+        let last_log = replica.shared.last_log();
         let last = |id: crate::group::raft::LogId| LastLog { term: **id.committed_leader_id(), index: id.index };
         PeerAnswer::Survey(SurveyAnswer {
             last_log: last_log.map(last),
-            applied: applied.map(last),
             farewell: self.going.farewell(),
             heard,
             leads: self.status().leads,

@@ -56,6 +56,14 @@ impl DescriptorCache {
         prefix.contains(position).then(|| Arc::clone(found))
     }
 
+    /// The newer of an own replica's descriptor and the one that others told: a replica may have been removed, or lag.
+    pub fn newest(&self, position: &Position, own: Option<Arc<Descriptor>>) -> Option<Arc<Descriptor>> {
+        match (own, self.find(position)) {
+            (Some(own), Some(told)) if told.supersedes(&own) => Some(told),
+            (own, told) => own.or(told),
+        }
+    }
+
     /// Forgets who leads a group, where this leader is the one remembered.
     pub fn forget_leader(&self, group: &GroupId, leader: &libp2p::PeerId) {
         for descriptor in self.by_prefix.write().values_mut().filter(|kept| kept.group == *group) {

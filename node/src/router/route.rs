@@ -221,7 +221,7 @@ impl Router {
                 return None;
             }
             let own = self.host.as_ref().and_then(|host| host.descriptor(&progress.position));
-            if let Some(descriptor) = own.or_else(|| self.cache.find(&progress.position)) {
+            if let Some(descriptor) = self.cache.newest(&progress.position, own) {
                 let target = self.pick(&descriptor, progress.turn);
                 progress.group = Some(descriptor);
                 return Some(target);

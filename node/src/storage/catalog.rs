@@ -75,14 +75,35 @@ fn read_u64(row: &[u8], what: &str) -> Result<u64, StorageError> {
     Ok(u64::from_be_bytes(row.try_into().map_err(|_| StorageError::corrupt(what, "not eight bytes"))?))
 }
 
-/// The rows that retire a replica: its record goes, and what it had is recorded as dropped.
-fn retire(record: &ReplicaRecord) -> Result<(Vec<Row>, [Dropped; 2]), StorageError> {
-    let dropped = [Dropped::Store(record.store), Dropped::Log { group: record.group, number: record.number }];
+/// The rows that retire a replica: its record goes, and what it had is recorded as dropped, or, when it is quarantined,
+/// as kept aside.
+fn retire(record: &ReplicaRecord) -> Result<(Vec<Row>, Vec<Dropped>), StorageError> {
+    let had = [Dropped::Store(record.store), Dropped::Log { group: record.group, number: record.number }];
     let mut rows = vec![Row::remove(Space::Meta, keys::replica(&record.group))];
-    for dropped in &dropped {
-        rows.push(dropped.row()?);
+    if record.condition == Condition::Live {
+        for dropped in &had {
+            rows.push(dropped.row()?);
+        }
+        return Ok((rows, had.into()));
     }
-    Ok((rows, dropped))
+    for dropped in &had {
+        let key = [keys::asides(&record.group), dropped.key()].concat();
+        rows.push(Row::put(Space::Meta, key, wire::encode(dropped)?));
+    }
+    Ok((rows, Vec::new()))
+}
+
+/// The rows that record as dropped what is kept aside of a group's quarantined replicas.
+pub(super) fn drop_asides(engine: &Engine, group: &GroupId) -> Result<(Vec<Row>, Vec<Dropped>), StorageError> {
+    let (mut rows, mut drops) = (Vec::new(), Vec::new());
+    for row in engine.frozen().rows(Space::Meta, &keys::asides(group), None) {
+        let (key, value) = row?;
+        let dropped: Dropped = wire::decode(&value).map_err(StorageError::undecodable("a record of what is aside"))?;
+        rows.push(Row::remove(Space::Meta, key));
+        rows.push(dropped.row()?);
+        drops.push(dropped);
+    }
+    Ok((rows, drops))
 }
 
 fn tombstone(group: &GroupId, dead: ReplicaNumber) -> Row {
@@ -107,7 +128,8 @@ impl Storage {
         row.map(|row| Ok(ReplicaNumber(read_u64(&row, "a tombstone")?))).transpose()
     }
 
-    /// Makes a replica with an initial head and no log, durably. A quarantined one of a lower number gives way.
+    /// Makes a replica with an initial head and no log, durably. A quarantined one of a lower number gives way; its
+    /// rows stay aside until a snapshot is installed in the new one, or [`Self::discard_aside`].
     ///
     /// # Errors
     /// [`StorageError::Dead`] when the number is; [`StorageError::Exists`] when a replica is in the way.
@@ -152,7 +174,7 @@ impl Storage {
     }
 
     /// Buries a replica number for ever: the tombstone, and with it the replica of that number or a lower one, if there
-    /// is one. Its rows go later.
+    /// is one. Its rows go later; those of a quarantined one stay aside, as with [`Self::create`].
     ///
     /// # Errors
     /// When it cannot be written.
@@ -165,18 +187,19 @@ impl Storage {
         let dead = self.dead_number(&group)?.max(Some(number)).unwrap_or(number);
         let mut rows = vec![tombstone(&group, dead)];
         let buried = catalog.replicas.get(&group).filter(|record| record.number <= dead);
-        let mut dropped = None;
+        let mut dropped = Vec::new();
         if let Some(record) = buried {
             self.shared.fence(&group);
             let (retired, drops) = retire(record)?;
             rows.extend(retired);
-            dropped = Some(drops);
+            dropped = drops;
         }
+        let retired = buried.is_some();
         self.shared.writer.write(Write::synced(rows)).await?;
-        if let Some(drops) = dropped {
+        if retired {
             catalog.replicas.remove(&group);
-            drops.into_iter().for_each(|dropped| self.shared.keeper.drop_later(dropped));
         }
+        dropped.into_iter().for_each(|dropped| self.shared.keeper.drop_later(dropped));
         Ok(())
     }
 
@@ -196,6 +219,22 @@ impl Storage {
         self.shared.fence(&group);
         self.shared.writer.write(Write::synced(vec![record.row()?])).await?;
         catalog.replicas.insert(group, record);
+        Ok(())
+    }
+
+    /// Lets go of what is kept aside of the group's quarantined replicas: the present one has caught up.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub async fn discard_aside(&self, group: &GroupId) -> Result<(), StorageError> {
+        unbroken(self.clone().discard_aside_alone(*group)).await
+    }
+
+    async fn discard_aside_alone(self, group: GroupId) -> Result<(), StorageError> {
+        let _catalog = self.shared.catalog.lock().await;
+        let (rows, drops) = drop_asides(&self.shared.engine, &group)?;
+        self.shared.writer.write(Write::synced(rows)).await?;
+        drops.into_iter().for_each(|dropped| self.shared.keeper.drop_later(dropped));
         Ok(())
     }
 

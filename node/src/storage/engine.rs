@@ -127,6 +127,15 @@ impl Engine {
         Frozen { engine: self.clone(), snapshot: self.database.snapshot() }
     }
 
+    /// Moves all that is in memory into tables.
+    #[cfg(test)]
+    pub(super) fn write_tables(&self) -> Result<(), StorageError> {
+        for space in [Space::Meta, Space::Raft, Space::Log, Space::State, Space::Data] {
+            self.space(space).rotate_memtable_and_wait()?;
+        }
+        Ok(())
+    }
+
     /// Writes rows as one atomic batch and syncs it. Only the writer may call this, once there is one.
     pub(super) fn commit(&self, rows: impl IntoIterator<Item = Row>) -> Result<(), StorageError> {
         let rows = rows.into_iter();
@@ -162,13 +171,23 @@ impl Frozen {
         prefix: &[u8],
         after: Option<&[u8]>,
     ) -> impl Iterator<Item = Result<(Slice, Slice), StorageError>> + use<> {
+        self.rows_between(space, prefix, keys::end_of(prefix), after)
+    }
+
+    /// The rows from `first` to before `end`, but from the first that is greater than `after`, in order.
+    pub(super) fn rows_between(
+        &self,
+        space: Space,
+        first: &[u8],
+        end: Option<Vec<u8>>,
+        after: Option<&[u8]>,
+    ) -> impl Iterator<Item = Result<(Slice, Slice), StorageError>> + use<> {
         use std::ops::Bound::{Excluded, Included, Unbounded};
         let start = match after {
-            Some(after) if after >= prefix => Excluded(after.to_vec()),
-            _ => Included(prefix.to_vec()),
+            Some(after) if after >= first => Excluded(after.to_vec()),
+            _ => Included(first.to_vec()),
         };
-        let end = keys::end_of(prefix).map_or(Unbounded, Excluded);
-        self.range(space, (start, end))
+        self.range(space, (start, end.map_or(Unbounded, Excluded)))
     }
 
     /// The rows of a range of keys, in order.

@@ -5,14 +5,14 @@
 //!
 //! | keyspace | key |
 //! |---|---|
-//! | `meta` | `f`, `n`, or `r`, `t` with a group, or `d` with what is to be dropped |
+//! | `meta` | `f`, `n`, `c`, or `r`, `t` with a group, or `d` with what is to be dropped, or `a` with a group and what is kept aside |
 //! | `raft` | group, number, `v` or `c` or `p` |
 //! | `log` | group, number, index |
 //! | `state` | store, group, `h` or `u`, or `s` with a session |
 //! | `data` | store, position, key |
 
 use xorum_behaviours::{
-    space::Position,
+    space::{Position, Prefix},
     wire::{GroupId, ReplicaNumber, SessionId},
 };
 
@@ -22,6 +22,8 @@ use super::records::StoreId;
 pub(super) const FORMAT: &[u8] = b"f";
 /// The row of the next store id.
 pub(super) const NEXT_STORE: &[u8] = b"n";
+/// The row that is written last.
+pub(super) const CLOSED: &[u8] = b"c";
 /// What every replica record's key begins with.
 pub(super) const REPLICAS: &[u8] = b"r";
 /// What every drop record's key begins with.
@@ -45,6 +47,11 @@ pub(super) fn drop_store(store: StoreId) -> Vec<u8> {
 /// The drop record of a replica's log.
 pub(super) fn drop_log(group: &GroupId, number: ReplicaNumber) -> Vec<u8> {
     [DROPS, b"l", &of_replica(group, number)].concat()
+}
+
+/// What the record of each thing begins with that is kept aside of a group's quarantined replicas.
+pub(super) fn asides(group: &GroupId) -> Vec<u8> {
+    [b"a", &group.0[..]].concat()
 }
 
 /// What every row of a replica's log and Raft state begins with.
@@ -114,6 +121,14 @@ pub(super) fn data(store: StoreId, position: &Position, key: &[u8]) -> Vec<u8> {
     [&of_store(store)[..], position.as_bytes(), key].concat()
 }
 
+/// The rows of the users' keys in a part of the key space: the first key, and the end, if there is one.
+pub(super) fn data_range(store: StoreId, prefix: Prefix) -> (Vec<u8>, Option<Vec<u8>>) {
+    let (bits, len) = prefix.into();
+    let last = bits | u64::MAX.checked_shr(len.into()).unwrap_or(0);
+    let first = [&of_store(store)[..], &bits.to_be_bytes()].concat();
+    (first, end_of(&[&of_store(store)[..], &last.to_be_bytes()].concat()))
+}
+
 /// The least key behind all that begin with `prefix`; none where there is no end.
 pub(super) fn end_of(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
@@ -145,6 +160,23 @@ mod tests {
                 data(StoreId(*store), &Position::from_bytes(*at), key)
             };
             prop_assert_eq!(a.cmp(&b), key(&a).cmp(&key(&b)));
+        }
+
+        #[test]
+        fn the_rows_of_a_prefix_are_those_of_its_positions(
+            store in 0..3u64, bits: u64, len in 0..=64u8, other in 0..3u64, at: [u8; 32], near: bool, key: Vec<u8>,
+        ) {
+            let bits = if len == 0 { 0 } else { bits & u64::MAX << (64 - len) };
+            let prefix = Prefix::try_from((bits, len)).expect("a prefix");
+            let mut at = at;
+            if near {
+                at[..8].copy_from_slice(&bits.to_be_bytes());
+            }
+            let at = Position::from_bytes(at);
+            let (first, end) = data_range(StoreId(store), prefix);
+            let row = data(StoreId(other), &at, &key);
+            let within = first <= row && end.is_none_or(|end| row < end);
+            prop_assert_eq!(within, store == other && prefix.contains(&at));
         }
 
         #[test]

@@ -11,6 +11,7 @@ use std::{
     sync::Arc,
 };
 
+use futures::{Stream, TryStreamExt, stream};
 use openraft::{
     OptionalSend, RaftLogReader,
     storage::{IOFlushed, LogState, RaftLogStorage},
@@ -23,6 +24,7 @@ use super::{
     engine::{Engine, Frozen, Row, Space},
     error::StorageError,
     keys,
+    tail::{Kept, Tail, limited, next_index},
     writer::{Fence, Write},
 };
 use crate::group::raft::{Entry, LogId, TypeConfig, Vote};
@@ -40,87 +42,10 @@ pub struct LogStore {
     tail: Arc<Mutex<Tail>>,
 }
 
-/// An entry in the tail.
-struct Kept {
-    entry: Entry,
-    bytes: usize,
-}
-
-/// What is known of the log without reading it.
-struct Tail {
-    vote: Option<Vote>,
-    committed: Option<LogId>,
-    purged: Option<LogId>,
-    /// The index of the first entry; without entries, the end.
-    first: u64,
-    /// The last entry, or, without entries, the last purged.
-    last: Option<LogId>,
-    /// The newest entries, up to the last.
-    kept: VecDeque<Kept>,
-    kept_bytes: usize,
-    /// Bytes of all entries appended since the log was opened.
-    appended_bytes: u64,
-    /// The index up to which entries are durable, exclusive.
-    durable_end: u64,
-    /// Counts truncations: an append of before one says nothing of what is appended after it.
-    truncations: u64,
-}
-
-impl Tail {
-    fn end(&self) -> u64 {
-        next_index(self.last)
-    }
-
-    fn first_kept(&self) -> u64 {
-        self.end() - self.kept.len() as u64
-    }
-
-    fn push(&mut self, kept: Kept) -> Result<(), StorageError> {
-        let index = kept.entry.log_id.index;
-        if self.first == self.end() {
-            self.first = index;
-        } else if index != self.end() {
-            let reason = format_args!("entry {index} appended behind {}", self.end() - 1);
-            return Err(StorageError::corrupt("the log", reason));
-        }
-        self.last = Some(kept.entry.log_id);
-        self.kept_bytes += kept.bytes;
-        self.appended_bytes += kept.bytes as u64;
-        self.kept.push_back(kept);
-        Ok(())
-    }
-
-    /// Forgets durable entries, oldest first, until what is kept is within bounds.
-    fn shrink(&mut self, max_bytes: usize) {
-        while self.kept_bytes > max_bytes && self.first_kept() < self.durable_end {
-            self.pop_front();
-        }
-    }
-
-    fn pop_front(&mut self) {
-        if let Some(kept) = self.kept.pop_front() {
-            self.kept_bytes -= kept.bytes;
-        }
-    }
-
-    fn pop_back(&mut self) {
-        if let Some(kept) = self.kept.pop_back() {
-            self.kept_bytes -= kept.bytes;
-        }
-    }
-}
-
-fn next_index(id: Option<LogId>) -> u64 {
-    id.map_or(0, |id| id.index + 1)
-}
-
 impl LogStore {
     /// The term of an entry, where it is among those kept in memory.
     pub fn term_in_memory(&self, index: u64) -> Option<u64> {
-        let tail = self.tail.lock();
-        let at = index.checked_sub(tail.first_kept())?;
-        let kept = tail.kept.get(usize::try_from(at).ok()?)?;
-        Some(**kept.entry.log_id.committed_leader_id())
+        self.tail.lock().term_at(index)
     }
 
     /// Bytes of all entries appended since the log was opened.
@@ -224,18 +149,6 @@ impl LogStore {
     }
 }
 
-/// The first of the entries, and those behind it that are within the limit with it; each with its bytes.
-fn limited<'a>(kept: impl Iterator<Item = &'a Kept>, max_bytes: usize) -> Vec<(Entry, usize)> {
-    let mut bytes: usize = 0;
-    kept.enumerate()
-        .take_while(|(i, kept)| {
-            bytes = bytes.saturating_add(kept.bytes);
-            *i == 0 || bytes <= max_bytes
-        })
-        .map(|(_, kept)| (kept.entry.clone(), kept.bytes))
-        .collect()
-}
-
 fn decode_entry(key: &[u8], value: &[u8]) -> Result<Entry, StorageError> {
     let entry: Entry = wire::decode(value).map_err(StorageError::undecodable("a log entry"))?;
     if keys::index_of_entry(key) != Some(entry.log_id.index) {
@@ -287,21 +200,50 @@ fn end_entry(
     Ok(Some(decode_entry(&key, &value)?.log_id))
 }
 
+/// What a range of indexes is, as the first and the end.
+fn bounds_of(range: &impl RangeBounds<u64>) -> (u64, u64) {
+    let start = match range.start_bound() {
+        Bound::Included(start) => *start,
+        Bound::Excluded(before) => before.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(last) => last.saturating_add(1),
+        Bound::Excluded(end) => *end,
+        Bound::Unbounded => u64::MAX,
+    };
+    (start, end)
+}
+
 impl RaftLogReader<TypeConfig> for LogStore {
+    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = Result<Entry, io::Error>> + OptionalSend
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        // What waits to be applied may be more than should be in memory at once. The reader does not look for entries
+        // that were purged before they were applied, so that is looked for here.
+        let (start, end) = bounds_of(&range);
+        let log = self.clone();
+        let chunks = stream::try_unfold(start, move |next| {
+            let read = log.entries(next, end, MAX_READ_BYTES);
+            std::future::ready(read.map_err(io::Error::from).and_then(|entries| {
+                let Some(first) = entries.first() else { return Ok(None) };
+                if first.log_id.index != next {
+                    let reason = format_args!("entry {next} is missing");
+                    return Err(StorageError::corrupt("the log", reason).into());
+                }
+                let after = next + entries.len() as u64;
+                Ok(Some((stream::iter(entries.into_iter().map(Ok)), after)))
+            }))
+        });
+        chunks.try_flatten()
+    }
+
     async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
         &mut self,
         range: RB,
     ) -> Result<Vec<Entry>, io::Error> {
-        let start = match range.start_bound() {
-            Bound::Included(start) => *start,
-            Bound::Excluded(before) => before.saturating_add(1),
-            Bound::Unbounded => 0,
-        };
-        let end = match range.end_bound() {
-            Bound::Included(last) => last.saturating_add(1),
-            Bound::Excluded(end) => *end,
-            Bound::Unbounded => u64::MAX,
-        };
+        let (start, end) = bounds_of(&range);
         Ok(self.entries(start, end, usize::MAX)?)
     }
 
@@ -365,6 +307,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             kept.push(Kept { bytes: value.len(), entry });
             rows.push(Row::put(Space::Log, self.key(kept[kept.len() - 1].entry.log_id.index), value));
         }
+        // Between taking its place in the tail and in the queue, nothing may break off.
+        let write = self.shared.writer.room_for(Write::synced(rows).fenced(&self.fence)).await;
         let (end, truncations) = {
             let mut tail = self.tail.lock();
             for kept in kept {
@@ -384,7 +328,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             }
             callback.io_completed(result.map_err(io::Error::from));
         };
-        self.shared.writer.submit_in_turn(Write::synced(rows).fenced(&self.fence).then(done)).await;
+        self.shared.writer.submit(write.then(done));
         Ok(())
     }
 

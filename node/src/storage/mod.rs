@@ -14,6 +14,7 @@
 //! Blocking work is done on two threads, the writer's and the keeper's; both end with [`Storage::close`].
 
 mod catalog;
+mod changes;
 mod engine;
 mod error;
 mod journal;
@@ -26,6 +27,7 @@ mod replica;
 mod snapshot;
 mod staging;
 mod stream;
+mod tail;
 mod usage;
 mod view;
 mod watch;
@@ -57,7 +59,7 @@ pub use watch::KeyWatch;
 
 use self::{
     catalog::Catalog,
-    engine::Engine,
+    engine::{Engine, Row, Space},
     keeper::Keeper,
     replica::Core,
     writer::{Fence, Write, Writer},
@@ -77,6 +79,7 @@ pub struct StorageConfig {
     /// Bytes of durable entries of one replica that stay in memory. Too small reads the disk for followers that lag
     /// a little; too large takes memory.
     pub log_cache_bytes: usize,
+    /// Where tests make a commit fail.
     #[cfg(test)]
     pub(super) faults: Option<writer::Faults>,
 }
@@ -88,7 +91,7 @@ impl Default for StorageConfig {
             bounds: Bounds::default(),
             flush_interval: Duration::from_millis(100),
             dirty_limit_bytes: 4 * 1024 * 1024,
-            log_cache_bytes: 1024 * 1024,
+            log_cache_bytes: 512 * 1024,
             #[cfg(test)]
             faults: None,
         }
@@ -234,16 +237,23 @@ impl Storage {
         Ok(Replica { log, machine: StateMachine::new(core.clone()), view: View::new(core) })
     }
 
-    /// Flushes and syncs everything, and ends the threads. What is asked of any handle afterwards is refused.
+    /// Flushes and syncs everything, and ends the threads. What is asked of any handle afterwards is refused; the
+    /// directory is in use until the last of them, replicas and snapshots too, is dropped.
     ///
     /// # Errors
     /// The first failure; the threads have ended all the same.
     pub async fn close(&self) -> Result<(), StorageError> {
         let mut outcome = Ok(());
         for core in self.shared.cores() {
-            outcome = outcome.and(core.flush().await);
+            match core.flush().await {
+                // Its replica was retired, quarantined or opened anew: it has nothing to keep.
+                Err(StorageError::Fenced) => {}
+                flushed => outcome = outcome.and(flushed),
+            }
         }
-        outcome = outcome.and(self.shared.writer.write(Write::synced(Vec::new())).await);
+        // A last write that nobody needs: recovery takes a broken last write for one that a crash cut short.
+        let last = Row::put(Space::Meta, keys::CLOSED, []);
+        outcome = outcome.and(self.shared.writer.write(Write::synced(vec![last])).await);
         let threads = self.threads.clone();
         let ended = tokio::task::spawn_blocking(move || threads.end()).await;
         outcome.and(ended.map_err(|_| StorageError::Closed))

@@ -5,7 +5,7 @@
 //! at dirty, then flushing, then the engine, under one lock: so every read is of one applied state (invariant 9).
 //! One flush is under way at most.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -17,6 +17,7 @@ use xorum_behaviours::{
 
 use super::{
     Shared,
+    changes::{Change, Changes, Overlay, data_row, read_data_row},
     engine::{Engine, Frozen, Row, Space},
     error::StorageError,
     keys,
@@ -28,54 +29,8 @@ use super::{
 use crate::group::{
     raft::{Entry, LogId},
     sessions::{SessionRecord, Sessions},
-    state::{GroupState, Head, Rows},
+    state::{GroupState, Head},
 };
-
-/// What a dirty row takes in memory beside its key and value.
-const ROW_OVERHEAD_BYTES: usize = 128;
-
-/// A key's newest change.
-#[derive(Clone, Debug)]
-pub(super) struct Change {
-    pub(super) position: Position,
-    pub(super) version: Version,
-    /// None removes the key.
-    pub(super) value: Option<Bytes>,
-}
-
-impl Change {
-    fn bytes(&self, key: &Bytes) -> usize {
-        key.len() + self.value.as_ref().map_or(0, Bytes::len) + ROW_OVERHEAD_BYTES
-    }
-
-    fn found(&self) -> Option<(Version, Bytes)> {
-        self.value.clone().map(|value| (self.version, value))
-    }
-}
-
-/// Changes not yet in the engine.
-#[derive(Debug, Default)]
-pub(super) struct Changes {
-    rows: HashMap<Bytes, Change>,
-    bytes: usize,
-}
-
-impl Changes {
-    fn insert(&mut self, key: Bytes, change: Change) {
-        self.bytes += change.bytes(&key);
-        if let Some(replaced) = self.rows.insert(key.clone(), change) {
-            self.bytes -= replaced.bytes(&key);
-        }
-    }
-
-    pub(super) fn get(&self, key: &[u8]) -> Option<&Change> {
-        self.rows.get(key)
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Bytes, &Change)> {
-        self.rows.iter()
-    }
-}
 
 /// A flush under way.
 struct Flushing {
@@ -150,6 +105,10 @@ impl Core {
         entry: Entry,
     ) -> Result<crate::group::command::Applied, StorageError> {
         let Applied { store, group, dirty, flushing, unflushed, .. } = applied;
+        if group.head.applied.is_some_and(|last| entry.log_id.index <= last.index) {
+            let reason = format_args!("entry {} comes after {:?} was applied", entry.log_id, group.head.applied);
+            return Err(StorageError::corrupt("the order of what is applied", reason));
+        }
         let mut rows = Overlay {
             engine: &self.shared.engine,
             store: *store,
@@ -204,7 +163,7 @@ impl Core {
         sessions: Vec<(wire::SessionId, Option<SessionRecord>)>,
         mut usage: Usage,
     ) -> Result<(Vec<Row>, Usage), StorageError> {
-        let mut rows = Vec::with_capacity(changes.rows.len() + sessions.len() + 2);
+        let mut rows = Vec::with_capacity(changes.len() + sessions.len() + 2);
         for (key, change) in changes.iter() {
             let row_key = keys::data(store, &change.position, key);
             let old = self.shared.engine.get(Space::Data, &row_key)?;
@@ -352,12 +311,12 @@ impl Applied {
 
     /// Bytes of changes in memory.
     pub(super) fn unflushed_bytes(&self) -> usize {
-        self.dirty.bytes + self.flushing.as_ref().map_or(0, |flushing| flushing.changes.bytes)
+        self.dirty.bytes() + self.flushing.as_ref().map_or(0, |flushing| flushing.changes.bytes())
     }
 
     /// Bytes of changes that no flush has taken.
     pub(super) fn dirty_bytes(&self) -> usize {
-        self.dirty.bytes
+        self.dirty.bytes()
     }
 
     /// The last entry whose effect is durable.
@@ -404,55 +363,4 @@ pub(super) fn read_head(frozen: &Frozen, group: &GroupId, store: StoreId) -> Res
         return Err(StorageError::corrupt("the head row", "it is another group's"));
     }
     Ok(head)
-}
-
-/// The row of a user's key.
-pub(super) fn data_row(version: Version, value: &[u8]) -> Vec<u8> {
-    [&version.0.to_be_bytes()[..], value].concat()
-}
-
-/// Version and value in the row of a user's key.
-pub(super) fn read_data_row(row: &[u8]) -> Result<(Version, &[u8]), StorageError> {
-    let (version, value) =
-        row.split_first_chunk::<8>().ok_or_else(|| StorageError::corrupt("a data row", "it is cut short"))?;
-    Ok((Version(u64::from_be_bytes(*version)), value))
-}
-
-/// The rows that applying reads and writes.
-struct Overlay<'a> {
-    engine: &'a Engine,
-    store: StoreId,
-    dirty: &'a mut Changes,
-    flushing: Option<&'a Changes>,
-    watchers: Option<&'a Watchers>,
-}
-
-impl Overlay<'_> {
-    fn change(&mut self, position: Position, key: Bytes, version: Version, value: Option<Bytes>) {
-        if let Some(watchers) = self.watchers {
-            watchers.tell(&key, version, value.as_ref());
-        }
-        self.dirty.insert(key, Change { position, version, value });
-    }
-}
-
-impl Rows for Overlay<'_> {
-    type Error = StorageError;
-
-    fn version(&self, position: &Position, key: &[u8]) -> Result<Option<Version>, StorageError> {
-        let change = self.dirty.get(key).or_else(|| self.flushing.and_then(|flushing| flushing.get(key)));
-        if let Some(change) = change {
-            return Ok(change.value.as_ref().map(|_| change.version));
-        }
-        let row = self.engine.get(Space::Data, &keys::data(self.store, position, key))?;
-        row.map(|row| Ok(read_data_row(&row)?.0)).transpose()
-    }
-
-    fn put(&mut self, position: Position, key: Bytes, version: Version, value: Bytes) {
-        self.change(position, key, version, Some(value));
-    }
-
-    fn delete(&mut self, position: Position, key: Bytes, version: Version) {
-        self.change(position, key, version, None);
-    }
 }

@@ -84,14 +84,24 @@ impl OutgoingSnapshot {
                     self.part = Part::Sessions;
                 }
                 Part::Sessions => {
-                    let prefix = keys::sessions(self.store, &self.group);
-                    if self.fill(Space::State, &prefix, SESSION, max_bytes, &mut bytes, &mut rows)? {
+                    let first = keys::sessions(self.store, &self.group);
+                    let end = keys::end_of(&first);
+                    if self.fill(
+                        Space::State,
+                        (&first, end),
+                        (SESSION, first.len()),
+                        max_bytes,
+                        &mut bytes,
+                        &mut rows,
+                    )? {
                         self.part = Part::Data;
                     }
                 }
                 Part::Data => {
-                    let prefix = keys::of_store(self.store);
-                    if self.fill(Space::Data, &prefix, DATA, max_bytes, &mut bytes, &mut rows)? {
+                    // Others may share the store, each over its own range.
+                    let (first, end) = keys::data_range(self.store, self.head.prefix);
+                    let cut = keys::of_store(self.store).len();
+                    if self.fill(Space::Data, (&first, end), (DATA, cut), max_bytes, &mut bytes, &mut rows)? {
                         self.part = Part::End;
                     }
                 }
@@ -101,20 +111,21 @@ impl OutgoingSnapshot {
         Ok(rows)
     }
 
-    /// Adds rows that begin with `prefix` until there are enough; true at the end of them.
+    /// Adds rows of a range until there are enough; true at the end of them. Their keys get a tag for what they
+    /// begin with, of so many bytes.
     fn fill(
         &mut self,
         space: Space,
-        prefix: &[u8],
-        tag: u8,
+        (first, end): (&[u8], Option<Vec<u8>>),
+        (tag, cut): (u8, usize),
         max_bytes: usize,
         bytes: &mut usize,
         rows: &mut Vec<SnapshotRow>,
     ) -> Result<bool, StorageError> {
-        for row in self.frozen.rows(space, prefix, self.after.as_deref()) {
+        for row in self.frozen.rows_between(space, first, end, self.after.as_deref()) {
             let (key, value) = row?;
             *bytes += key.len() + value.len();
-            let key_in_stream = [&[tag][..], &key[prefix.len()..]].concat();
+            let key_in_stream = [&[tag][..], &key[cut..]].concat();
             rows.push(SnapshotRow { key: key_in_stream.into(), value: Bytes::copy_from_slice(&value) });
             if *bytes >= max_bytes {
                 self.after = Some(key.to_vec());

@@ -13,11 +13,13 @@ use xorum_behaviours::{
 
 use super::{
     Shared,
+    catalog::drop_asides,
+    changes::read_data_row,
     engine::{Row, Space},
     error::StorageError,
     keys,
     records::{Dropped, ReplicaRecord, StoreId},
-    replica::{Core, read_data_row},
+    replica::Core,
     snapshot::{self, OutgoingSnapshot, SnapshotData, meta_of},
     unbroken,
     usage::Usage,
@@ -193,11 +195,15 @@ async fn switch(core: Arc<Core>, mut staged: StagedSnapshot) -> Result<(), Stora
     }
     let switched = ReplicaRecord { store: staged.fresh.store, ..record.clone() };
     let former = Dropped::Store(record.store);
-    let rows = vec![switched.row()?, former.row()?, Row::remove(Space::Meta, Dropped::Store(staged.fresh.store).key())];
+    // Who has a snapshot has caught up: what is kept aside of quarantined replicas may go.
+    let (mut rows, mut drops) = drop_asides(&core.shared.engine, &core.group)?;
+    let kept = Row::remove(Space::Meta, Dropped::Store(staged.fresh.store).key());
+    rows.extend([switched.row()?, former.row()?, kept]);
+    drops.push(former);
     core.switch(staged.fresh.store, Write::synced(rows)).await?;
     catalog.replicas.insert(core.group, switched);
     staged.fresh.kept = true;
-    core.shared.keeper.drop_later(former);
+    drops.into_iter().for_each(|dropped| core.shared.keeper.drop_later(dropped));
     Ok(())
 }
 

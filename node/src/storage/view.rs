@@ -33,6 +33,11 @@ impl View {
         Self { core }
     }
 
+    #[cfg(test)]
+    pub(super) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
     /// All of the state but sessions and data.
     pub fn head(&self) -> Head {
         self.core.applied.read().group.head.clone()

@@ -96,7 +96,7 @@ impl Write {
 /// Where tests make a commit fail.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// Nothing is written.
     BeforeWrite,
     /// All is written, and the sync is said to have failed.
@@ -105,7 +105,7 @@ pub(super) enum Fault {
 
 /// Says of the nth commit whether it fails.
 #[cfg(test)]
-pub(super) type Faults = Arc<dyn Fn(u64) -> Option<Fault> + Send + Sync>;
+pub(crate) type Faults = Arc<dyn Fn(u64) -> Option<Fault> + Send + Sync>;
 
 #[derive(Default)]
 struct Queue {
@@ -166,18 +166,19 @@ impl Writer {
         self.failed.borrow().clone().or(queue.closed.then_some(StorageError::Closed))
     }
 
-    /// Queues a write once there is room for it.
-    pub(super) async fn submit_in_turn(&self, mut write: Write) {
+    /// Waits until there is room for a write, which keeps it until it is written.
+    pub(super) async fn room_for(&self, mut write: Write) -> Write {
         let bytes = write.bytes().clamp(1, ROOM_BYTES) as u32;
         // The semaphore is never closed.
         write._room = self.room.clone().acquire_many_owned(bytes).await.ok();
-        self.submit(write);
+        write
     }
 
     /// Queues a write once there is room for it, and waits until it is durable.
     pub(super) async fn write(&self, write: Write) -> Result<(), StorageError> {
         let (answer, written) = oneshot::channel();
-        self.submit_in_turn(write.then(|result| drop(answer.send(result)))).await;
+        let write = self.room_for(write).await;
+        self.submit(write.then(|result| drop(answer.send(result))));
         written.await.unwrap_or(Err(StorageError::Closed))
     }
 
@@ -196,6 +197,7 @@ impl Writer {
 
     /// The writer's thread.
     pub(super) fn run(&self, engine: &Engine) {
+        let _ending = Ending(self);
         let mut commits = 0;
         loop {
             let (writes, closed) = {
@@ -254,6 +256,26 @@ impl Writer {
                 kind: std::io::ErrorKind::StorageFull,
                 message: format!("injected into commit {commit}"),
             }),
+        }
+    }
+}
+
+/// Leaves nobody waiting when the thread ends, however it ends.
+struct Ending<'a>(&'a Writer);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        let waiting = {
+            let mut queue = self.0.queue.lock();
+            let unasked = !std::mem::replace(&mut queue.closed, true);
+            let error = StorageError::Engine("the writer's thread ended".to_owned());
+            self.0
+                .failed
+                .send_if_modified(|failed| unasked && failed.is_none() && failed.insert(error.clone()) == &error);
+            std::mem::take(&mut queue.writes)
+        };
+        for write in waiting {
+            write.answer(Err(StorageError::Closed));
         }
     }
 }
