@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use libp2p::Multiaddr;
 use parking_lot::Mutex;
+use rand::seq::IteratorRandom;
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
 };
 use xorum_behaviours::{
     admission::{AdmissionError, Gate},
-    wire::NetworkId,
+    wire::{NetworkId, PeerAddrs},
 };
 
 use crate::{
@@ -169,7 +170,8 @@ impl Bootstrap {
     }
 
     async fn dial_all(&self) {
-        let known = self.known.iter().take(MAX_DIALS);
+        // Others each time: the first ones may all be dead.
+        let known = self.known.iter().choose_multiple(&mut rand::rng(), MAX_DIALS);
         for addr in self.given.iter().chain(known) {
             self.handle.dial(addr.clone()).await;
         }
@@ -190,9 +192,12 @@ impl Reached {
                 continue;
             }
             if woken.is_err() {
-                let told = self.0.book.to_keep().into_iter().take(MAX_DIALS);
-                let known = told.filter_map(|told| told.addrs.last().cloned()?.with_p2p(told.peer).ok());
-                self.0.known = known.collect();
+                let told = self.0.book.to_keep().into_iter();
+                let addrs = |told: PeerAddrs| {
+                    let peer = told.peer;
+                    told.addrs.into_iter().filter_map(move |addr| addr.with_p2p(peer).ok())
+                };
+                self.0.known = told.flat_map(addrs).collect();
                 self.0.dial_all().await;
                 pause = (pause * 2).min(LAST_PAUSE);
             }

@@ -187,7 +187,16 @@ impl Node {
         let (node, key) = (self.clone(), key.into());
         let watched = stream::unfold(WatchState::Start, move |state| {
             let (node, key) = (node.clone(), key.clone());
-            async move { node.next_change(key, state).await }
+            async move {
+                let stopped = node.inner.token.clone();
+                tokio::select! {
+                    next = node.next_change(key, state) => next,
+                    () = stopped.cancelled() => {
+                        let message = "this node has been shut down".into();
+                        Some((Err(OpError::Unavailable { message, group: None }), WatchState::Ended))
+                    }
+                }
+            }
         });
         watched.boxed()
     }

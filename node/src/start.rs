@@ -68,8 +68,8 @@ fn identity(dir: &DataDir, config: &Config) -> Result<Identity, StartError> {
     }
     let key = Keypair::generate_ed25519();
     let identity = match config.bootstrap.is_empty() {
-        true => Identity { key, intent: Intent::Found, genesis: Some(founding::genesis(config)?) },
-        false => Identity { key, intent: Intent::Join, genesis: None },
+        true => Identity { key, intent: Intent::Found, genesis: Some(founding::genesis(config)?), has_store: false },
+        false => Identity { key, intent: Intent::Join, genesis: None, has_store: false },
     };
     dir.set_identity(&identity)?;
     Ok(identity)
@@ -146,6 +146,9 @@ async fn start_peer(config: Config, dir: Arc<DataDir>, identity: Identity) -> Re
         Some(storage) => storage,
         None => open_storage(&dir, &config, &genesis)?,
     };
+    if !identity.has_store {
+        dir.set_identity(&Identity { genesis: Some(genesis.clone()), has_store: true, ..identity.clone() })?;
+    }
     let cache = Arc::new(DescriptorCache::default());
     let host = Host::new(HostParts {
         local,
@@ -170,6 +173,7 @@ async fn start_peer(config: Config, dir: Arc<DataDir>, identity: Identity) -> Re
     let router = Router::new(
         local,
         parts.links.clone(),
+        handle.clone(),
         Some(Arc::clone(&host)),
         cache,
         Arc::clone(&parts.book),
@@ -196,7 +200,7 @@ async fn start_client(config: Config) -> Result<Inner, StartError> {
             "a client needs --bootstrap: the multiaddr that a peer prints as `addr=`".into(),
         ));
     }
-    let identity = Identity { key: Keypair::generate_ed25519(), intent: Intent::Join, genesis: None };
+    let identity = Identity { key: Keypair::generate_ed25519(), intent: Intent::Join, genesis: None, has_store: false };
     let local = identity.peer_id();
     let service = HostService::default();
     let parts = Parts::new(&config, &identity, PeerRole::Client, None, service)?;
@@ -227,6 +231,7 @@ async fn start_client(config: Config) -> Result<Inner, StartError> {
     let router = Router::new(
         local,
         parts.links.clone(),
+        handle.clone(),
         None,
         Arc::new(DescriptorCache::default()),
         Arc::clone(&parts.book),

@@ -83,9 +83,9 @@ impl Engine {
         let engine = Self {
             meta: keyspace("meta", 4 * MIB)?,
             raft: keyspace("raft", 4 * MIB)?,
-            log: keyspace("log", 16 * MIB)?,
+            log: keyspace("log", 8 * MIB)?,
             state: keyspace("state", 8 * MIB)?,
-            data: keyspace("data", 16 * MIB)?,
+            data: keyspace("data", 8 * MIB)?,
             database,
         };
         engine.check_format()?;
