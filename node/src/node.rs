@@ -249,7 +249,9 @@ impl Node {
     /// # Errors
     /// When nobody who answers in time knows.
     pub async fn locate(&self, key: impl Into<Bytes>) -> Result<Location, OpError> {
-        let position = Position::of_key(&key.into());
+        let key = key.into();
+        self.inner.router.check_sizes(&key, None)?;
+        let position = Position::of_key(&key);
         let descriptor = self.inner.router.locate(position, self.timeout).await?;
         Ok(Location { position, descriptor: (*descriptor).clone() })
     }

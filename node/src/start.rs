@@ -4,7 +4,12 @@
 //! open and the addresses are bound before the first dial; a joiner learns its network, durably, within its first
 //! admitted connection, and never founds.
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{
+    io::{self, ErrorKind},
+    net::Ipv4Addr,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{FutureExt, future::BoxFuture};
 use libp2p::{Multiaddr, PeerId, identity::Keypair, multiaddr::Protocol};
@@ -28,7 +33,7 @@ use crate::{
     node::Inner,
     peers::PeerBook,
     router::{DescriptorCache, Router},
-    storage::{Storage, StorageConfig},
+    storage::{Storage, StorageConfig, StorageError},
     swarm::{self, EventLoop},
 };
 
@@ -157,7 +162,7 @@ async fn start_peer(config: Config, dir: Arc<DataDir>, identity: Identity) -> Re
         token: token.clone(),
         tracker: tracker.clone(),
     });
-    let storage_failed = |error: crate::storage::StorageError| storage_error(&dir, &error);
+    let storage_failed = |error: StorageError| storage_error(&dir, &error);
     host.open().await.map_err(storage_failed)?;
     if identity.intent == Intent::Found {
         host.found().await.map_err(storage_failed)?;
@@ -307,8 +312,23 @@ fn open_storage(dir: &DataDir, config: &Config, genesis: &Genesis) -> Result<Sto
     Storage::open(&dir.store(), settings).map_err(|error| storage_error(dir, &error))
 }
 
-fn storage_error(dir: &DataDir, error: &crate::storage::StorageError) -> StartError {
-    StartError::Storage { path: dir.store(), reason: error.to_string() }
+fn storage_error(dir: &DataDir, error: &StorageError) -> StartError {
+    let path = dir.store();
+    match error {
+        StorageError::Locked(_) => StartError::Locked(dir.path().to_owned()),
+        StorageError::NewerFormat { found, supported } => {
+            StartError::NewerFormat { path: dir.path().to_owned(), found: *found, supported: *supported }
+        }
+        StorageError::Corrupt { what, reason } => StartError::Corrupt { path, reason: format!("{what}: {reason}") },
+        // Of files that the engine made itself.
+        StorageError::Io { kind: ErrorKind::NotFound | ErrorKind::UnexpectedEof | ErrorKind::InvalidData, message } => {
+            StartError::Corrupt { path, reason: message.clone() }
+        }
+        StorageError::Io { kind, message } => {
+            StartError::DataDir { path, source: io::Error::new(*kind, message.clone()) }
+        }
+        error => StartError::Storage { path, reason: error.to_string() },
+    }
 }
 
 /// Refuses to listen where strangers may reach an open network that was not said to be open to them.

@@ -45,7 +45,7 @@ impl Host {
                     match self.start_replica(&record).await {
                         Ok(_) => {}
                         Err(error @ StorageError::Corrupt { .. }) => {
-                            tracing::error!(group = %record.group, %error, "a corrupt replica is quarantined");
+                            tracing::error!(target: crate::NOTICE, group = %record.group, %error, "a corrupt replica is quarantined");
                             self.storage.quarantine(&record.group, &error.to_string()).await?;
                         }
                         // Whatever else it is may be mended, and then the replica is as good as before.
@@ -53,7 +53,7 @@ impl Host {
                     }
                 }
                 Condition::Quarantined { reason } => {
-                    tracing::warn!(group = %record.group, %reason, "a quarantined replica is not started");
+                    tracing::warn!(target: crate::NOTICE, group = %record.group, %reason, "a quarantined replica is not started");
                 }
             }
         }
@@ -281,7 +281,7 @@ impl Host {
     pub(super) async fn quarantine(self: &Arc<Self>, replica: &Arc<Replica>, reason: &str) {
         let _one_at_a_time = self.lifecycle.lock().await;
         let (group, number) = (replica.shared.group, replica.shared.id.number);
-        tracing::error!(%group, %number, reason, "a replica is quarantined");
+        tracing::error!(target: crate::NOTICE, %group, %number, reason, "a replica is quarantined");
         if self.stopped_record(&group).ok().flatten().is_none_or(|record| record.number != number) {
             return;
         }

@@ -303,7 +303,7 @@ async fn look(host: &Arc<Host>, replica: &Replica, leadership: &mut Leadership) 
         if let Report::Gone(dead) = report {
             leadership.note(Notice::Gone(member, dead));
         }
-        match survey::farewell(Some(&report)) {
+        match survey::farewell(Some(&report), None, Duration::ZERO) {
             Farewell::Leaving => leadership.leavers.insert(member.peer, Instant::now()),
             Farewell::Stays | Farewell::Stopping => leadership.leavers.remove(&member.peer),
         };

@@ -235,7 +235,10 @@ impl Host {
             Err(violation) => BulkAnswer::Refused(violation.to_string()),
         };
         let body = match &answer {
-            BulkAnswer::Installed(body) => Some(body.clone()),
+            BulkAnswer::Installed(body) => {
+                tracing::info!(group = %replica.shared.group, from = %sender.peer, "restored by a snapshot");
+                Some(body.clone())
+            }
             _ => None,
         };
         replica.receiver.lock().await.installed(transfer, body, Instant::now());

@@ -221,7 +221,11 @@ impl Router {
         }
     }
 
-    fn check_sizes(&self, key: &Bytes, value: Option<&Bytes>) -> Result<(), OpError> {
+    /// Refuses what no group takes.
+    ///
+    /// # Errors
+    /// Names what is too large.
+    pub fn check_sizes(&self, key: &Bytes, value: Option<&Bytes>) -> Result<(), OpError> {
         let check = |what, bytes: usize, limit: u32| {
             let (bytes, limit) = (bytes as u64, u64::from(limit));
             if bytes > limit { Err(OpError::TooLarge { what, bytes, limit }) } else { Ok(()) }

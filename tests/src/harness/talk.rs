@@ -13,12 +13,12 @@ use nix::{
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
-    process::{Child, ChildStdin, ChildStdout},
+    process::{Child, ChildStdin, ChildStdout, Command},
     task::JoinSet,
     time::{sleep, timeout},
 };
 
-use super::command::command;
+use super::{command::command, process::resident_bytes};
 
 /// How long an answer may take.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -40,7 +40,15 @@ impl Talk {
     /// # Errors
     /// When it cannot be started.
     pub fn start(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<Self> {
-        let mut child = command(args)?.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        Self::over(&mut command(args)?)
+    }
+
+    /// Starts a command that is prepared otherwise.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn over(command: &mut Command) -> Result<Self> {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let stdin = child.stdin.take();
         let lines = BufReader::new(child.stdout.take().context("no stdout")?).lines();
         Ok(Self { child, stdin, lines })
@@ -51,13 +59,20 @@ impl Talk {
     /// # Errors
     /// When it cannot be started, or does not become ready.
     pub async fn peer(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<(Self, String)> {
-        let mut all = ["run", "--listen", "/ip4/127.0.0.1/tcp/0"].map(OsStr::new).map(OsStr::to_owned).to_vec();
-        all.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
-        let mut talk = Self::start(all)?;
-        let ready = talk.line().await?;
+        let mut talk = Self::over(command(["run", "--listen", "/ip4/127.0.0.1/tcp/0"])?.args(args))?;
+        let addr = talk.ready().await?;
+        Ok((talk, addr))
+    }
+
+    /// Waits until a peer that listens at one address is ready; its address.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub async fn ready(&mut self) -> Result<String> {
+        let ready = self.line().await?;
         let addr = ready.split_once(" addr=").with_context(|| format!("not ready: {ready}"))?.1.to_owned();
         ensure!(!addr.contains(' '), "more than one address: {ready}");
-        Ok((talk, addr))
+        Ok(addr)
     }
 
     /// The next line that it says.
@@ -127,8 +142,19 @@ impl Talk {
     /// # Errors
     /// When it has ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = self.child.id().context("it has ended")?;
-        Ok(kill(Pid::from_raw(i32::try_from(pid)?), signal)?)
+        Ok(kill(Pid::from_raw(i32::try_from(self.pid()?)?), signal)?)
+    }
+
+    /// Its resident memory, in bytes.
+    ///
+    /// # Errors
+    /// When it has ended, or the system has no `/proc`.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        resident_bytes(self.pid()?)
+    }
+
+    fn pid(&self) -> Result<u32> {
+        self.child.id().context("it has ended")
     }
 
     /// Does it still run?
