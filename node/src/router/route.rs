@@ -114,7 +114,10 @@ impl Router {
             }
             match self.step(&mut progress, target, answer).await? {
                 None => {}
-                Some(Settled::Done(OpAnswer::Applied { answer, .. })) => return Ok(answer),
+                Some(Settled::Done(OpAnswer::Applied { answer, .. })) => {
+                    self.served(&progress, target);
+                    return Ok(answer);
+                }
                 Some(Settled::Done(_)) => {
                     // Whoever answers nonsense may have proposed it.
                     progress.perhaps_proposed = true;
@@ -148,7 +151,12 @@ impl Router {
             let request = OpRequest::Read(ReadRequest { key: key.clone(), consistency });
             let answer = self.ask(target, request, self.within(&progress, self.bounds.max_value_bytes as usize)).await;
             match self.step(&mut progress, target, answer).await? {
-                Some(Settled::Done(OpAnswer::Read(answer))) => return Ok(answer),
+                Some(Settled::Done(OpAnswer::Read(answer))) => {
+                    if consistency == Consistency::Linearizable {
+                        self.served(&progress, target);
+                    }
+                    return Ok(answer);
+                }
                 Some(_) => progress.nonsense().await,
                 None => {}
             }
@@ -363,6 +371,13 @@ impl Router {
                 }
                 Ok(rename.then_some(Settled::Rename))
             }
+        }
+    }
+
+    /// Only a leader applies and reads: the next operation asks it first, where nobody was known to lead.
+    fn served(&self, progress: &Progress, target: PeerId) {
+        if let Some(descriptor) = progress.group.as_ref().filter(|descriptor| descriptor.leader.is_none()) {
+            self.cache.remember_leader(&descriptor.group, &target);
         }
     }
 
