@@ -5,8 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use tokio::time::timeout;
-use xorum_node::PeerId;
-use xorum_tests::harness::{Network, client, voters_are};
+use xorum_tests::harness::{Network, voters_are};
 
 /// Five seconds are promised; a busy machine takes longer.
 const FORMED_WITHIN: Duration = Duration::from_secs(30);
@@ -33,27 +32,35 @@ async fn three_peers_become_voters_of_one_group() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_restarted_peer_finds_its_network_when_the_bootstrap_peer_is_gone() -> Result<()> {
-    let mut network = Network::of(3, &[]).await?;
-    let ids: Vec<PeerId> = network.peers.iter().map(|peer| peer.peer_id()).collect();
+/// Loses the founder, by whom the others joined, and starts some of these again, one after another.
+async fn restart_without_the_founder(args: &[&str], again: &[usize]) -> Result<()> {
+    let mut network = Network::of(3, args).await?;
+    let founder = network.peers[0].peer_id();
     let before = network.client(1).await?;
     voters_are(&before, &network.ids()).await?;
     let version = before.put("kept", "here").await?;
-    network.kill(&ids[..1]).await?;
+    network.kill(&[founder]).await?;
     std::fs::remove_dir_all(network.data_dir(0))?;
-
-    // One that was asked to stop, and then one that was not: both know only the lost peer by --bootstrap.
-    for at in [2, 1] {
-        match at {
-            2 => drop(network.peers[at].terminate(Duration::from_secs(30)).await?),
-            _ => network.peers[at].kill().await?,
+    for (turn, at) in again.iter().enumerate() {
+        // One that was asked to stop, and then one that was not.
+        if turn == 0 {
+            network.peers[*at].terminate(Duration::from_secs(30)).await?;
         }
-        network.peers[at].restart().await?;
-        let client = client(network.peers[at].addr()).await?;
+        network.peers[*at].restart().await?;
+        let client = network.client(*at).await?;
         let read = client.get("kept").await?.context("it is there")?;
         assert_eq!((read.version, &read.value[..]), (version, &b"here"[..]));
         client.put(format!("after-{at}"), "new").await?;
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_peer_finds_its_network_when_the_bootstrap_peer_is_gone() -> Result<()> {
+    restart_without_the_founder(&[], &[2, 1]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_restarted_on_another_port_finds_its_network_when_the_bootstrap_peer_is_gone() -> Result<()> {
+    restart_without_the_founder(&["--listen", "/ip4/127.0.0.1/tcp/0"], &[2]).await
 }
