@@ -200,6 +200,22 @@ async fn every_flag_and_every_command_is_in_readme() -> Result<()> {
     for flag in flags {
         ensure!(text.contains(&flag), "{flag} is not in README");
     }
+    // A default that is one word stands in its flag's row.
+    let lines: Vec<_> = run.lines().map(str::trim_start).collect();
+    let mut defaults = 0;
+    for pair in lines.windows(2) {
+        let default = pair[1].split_once("[default: ").and_then(|(_, rest)| rest.strip_suffix(']'));
+        let (Some(flag), Some(default)) = (pair[0].split(' ').next().filter(|flag| flag.starts_with("--")), default)
+        else {
+            continue;
+        };
+        let flag = flag.split('[').next().unwrap_or(flag);
+        let row = text.lines().find(|line| line.starts_with(&format!("| `{flag}")));
+        let row = row.with_context(|| format!("{flag} has no row"))?;
+        ensure!(default.contains(' ') || row.contains(&format!("`{default}`")), "{flag} defaults to {default}: {row}");
+        defaults += 1;
+    }
+    ensure!(defaults >= 10, "hardly any default was found in {run}");
     let commands = bare.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     let commands: Vec<_> = commands.filter_map(|line| line.split_whitespace().next()).collect();
     ensure!(commands.contains(&"reset-identity"), "not the commands: {commands:?}");

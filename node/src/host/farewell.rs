@@ -76,6 +76,15 @@ impl Farewells {
         drop(self.step.lock().await);
     }
 
+    /// A peer says that it stays, in answer to a question asked then: what it told before no longer holds. So one that
+    /// left may come again.
+    pub(super) fn note_stays(&self, peer: &PeerId, asked: Instant) {
+        let mut told = self.told.lock();
+        if told.get(peer).is_some_and(|(_, at)| *at < asked) {
+            told.remove(peer);
+        }
+    }
+
     /// What a member told last, and when.
     pub(super) fn of(&self, peer: &PeerId) -> Option<(Farewell, Instant)> {
         self.told.lock().get(peer).copied()

@@ -11,7 +11,7 @@ use super::process::binary;
 const WITHIN: Duration = Duration::from_secs(60);
 
 /// The variables that would change what the binary does.
-const VARIABLES: [&str; 16] = [
+const VARIABLES: [&str; 17] = [
     "RUST_LOG",
     "XORUM_BOOTSTRAP",
     "XORUM_CACHE_BYTES",
@@ -27,6 +27,7 @@ const VARIABLES: [&str; 16] = [
     "XORUM_REPLICAS",
     "XORUM_SETTLE_AFTER",
     "XORUM_SPLIT_BYTES",
+    "XORUM_THREADS",
     "XORUM_TIMEOUT",
 ];
 
