@@ -2,7 +2,9 @@
 //!
 //! - [`history`]: what clients did and were told, and whether one order of it all explains it.
 //! - [`harness`]: peers as real processes, and waiting for conditions.
+//! - [`fuzz`]: every decoder as a function of bytes, and seeds for them.
 
+pub mod fuzz;
 pub mod harness;
 pub mod history;
 

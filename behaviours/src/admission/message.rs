@@ -135,6 +135,15 @@ pub(super) async fn receive<R: AsyncRead + Unpin>(stream: &mut R) -> Result<Mess
     }
 }
 
+/// Decodes one message, and encodes it again.
+///
+/// # Errors
+/// When the bytes are no message.
+#[doc(hidden)]
+pub fn recode(bytes: &[u8]) -> Result<Vec<u8>, AdmissionError> {
+    Message::decode(bytes)?.encode()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

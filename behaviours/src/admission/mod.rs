@@ -21,3 +21,5 @@ mod tests;
 
 pub use error::{AdmissionError, NotAdmitted, cause, causes, inbound_cause};
 pub use gate::{Gate, GateConfig, Learn};
+#[doc(hidden)]
+pub use message::recode;

@@ -162,6 +162,23 @@ pub fn new<S: Service>(config: Config, service: S, local_peer: PeerId) -> (Behav
     (behaviour, Client::new(local_peer, peers))
 }
 
+/// Cuts frames out of bytes that come in pieces of so many: what a stream task does with what it reads.
+///
+/// # Errors
+/// At the first bytes that are no frame.
+#[doc(hidden)]
+pub fn decode_frames(bytes: &[u8], piece_bytes: usize) -> Result<Vec<(u64, Bytes)>, FrameError> {
+    let mut decoder = frame::Decoder::default();
+    let mut frames = Vec::new();
+    for piece in bytes.chunks(piece_bytes.max(1)) {
+        decoder.feed(piece);
+        while let Some(frame) = decoder.next()? {
+            frames.push((frame.correlation, frame.body));
+        }
+    }
+    Ok(frames)
+}
+
 /// Locks; nothing that holds one of these locks can panic half-way through a change.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

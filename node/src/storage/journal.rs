@@ -78,6 +78,15 @@ enum Tail {
     Corrupt(usize),
 }
 
+/// Where a torn journal is to be cut; none when it is whole. The error is where it is corrupt.
+pub(super) fn tail(journal: &[u8]) -> Result<Option<usize>, usize> {
+    match check(journal) {
+        Tail::Whole => Ok(None),
+        Tail::Torn(at) => Ok(Some(at)),
+        Tail::Corrupt(at) => Err(at),
+    }
+}
+
 fn check(journal: &[u8]) -> Tail {
     let mut at = 0;
     let mut newest = None;

@@ -149,7 +149,7 @@ impl LogStore {
     }
 }
 
-fn decode_entry(key: &[u8], value: &[u8]) -> Result<Entry, StorageError> {
+pub(super) fn decode_entry(key: &[u8], value: &[u8]) -> Result<Entry, StorageError> {
     let entry: Entry = wire::decode(value).map_err(StorageError::undecodable("a log entry"))?;
     if keys::index_of_entry(key) != Some(entry.log_id.index) {
         return Err(StorageError::corrupt("a log entry", "its key is another's"));

@@ -15,6 +15,8 @@
 
 mod catalog;
 mod changes;
+#[doc(hidden)]
+pub mod decode;
 mod engine;
 mod error;
 mod journal;
