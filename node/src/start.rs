@@ -32,7 +32,7 @@ use crate::{
     host::{Host, HostParts, service::HostService},
     node::Inner,
     peers::PeerBook,
-    router::{DescriptorCache, Router},
+    router::{DescriptorCache, Router, RouterParts},
     storage::{Storage, StorageConfig, StorageError},
     swarm::{self, EventLoop},
 };
@@ -170,16 +170,16 @@ async fn start_peer(config: Config, dir: Arc<DataDir>, identity: Identity) -> Re
     service.serve(Arc::clone(&host));
     tracker.spawn(until(token.clone(), joined.stay_connected()));
     tracker.spawn(until(token.clone(), keep_peers(Arc::clone(&dir), Arc::clone(&parts.book))));
-    let router = Router::new(
+    let router = Router::new(RouterParts {
         local,
-        parts.links.clone(),
-        handle.clone(),
-        Some(Arc::clone(&host)),
+        links: parts.links.clone(),
+        swarm: handle.clone(),
+        host: Some(Arc::clone(&host)),
         cache,
-        Arc::clone(&parts.book),
-        genesis.bounds,
-        genesis.timings.raft,
-    );
+        book: Arc::clone(&parts.book),
+        bounds: genesis.bounds,
+        raft: genesis.timings.raft,
+    });
     guard.disarm();
     Ok(Inner {
         local,
@@ -228,16 +228,16 @@ async fn start_client(config: Config) -> Result<Inner, StartError> {
     let joined = bootstrap.contact_within(config.connect_timeout).await?;
     let genesis = parts.gate.genesis().ok_or_else(|| StartError::Config("the network is not known".into()))?;
     tracker.spawn(until(token.clone(), joined.stay_connected()));
-    let router = Router::new(
+    let router = Router::new(RouterParts {
         local,
-        parts.links.clone(),
-        handle.clone(),
-        None,
-        Arc::new(DescriptorCache::default()),
-        Arc::clone(&parts.book),
-        genesis.bounds,
-        genesis.timings.raft,
-    );
+        links: parts.links.clone(),
+        swarm: handle.clone(),
+        host: None,
+        cache: Arc::default(),
+        book: Arc::clone(&parts.book),
+        bounds: genesis.bounds,
+        raft: genesis.timings.raft,
+    });
     guard.disarm();
     Ok(Inner {
         local,

@@ -11,4 +11,4 @@ pub mod route;
 pub mod session;
 
 pub use cache::DescriptorCache;
-pub use route::Router;
+pub use route::{Router, RouterParts};

@@ -50,6 +50,27 @@ pub struct Router {
     attempt_timeout: Duration,
 }
 
+/// What a router is made from.
+#[derive(Debug)]
+pub struct RouterParts {
+    /// This peer, or client.
+    pub local: PeerId,
+    /// Asks peers.
+    pub links: links::Client,
+    /// The event loop.
+    pub swarm: swarm::Handle,
+    /// Serves what this peer itself holds; a client has none.
+    pub host: Option<Arc<Host>>,
+    /// The newest descriptors known.
+    pub cache: Arc<DescriptorCache>,
+    /// Whom this peer knows.
+    pub book: Arc<PeerBook>,
+    /// The network's bounds.
+    pub bounds: Bounds,
+    /// The network's timings.
+    pub raft: RaftTimings,
+}
+
 /// Where one operation stands.
 struct Progress {
     position: Position,
@@ -69,17 +90,9 @@ struct Progress {
 }
 
 impl Router {
-    /// A router; `host` serves what this peer itself holds, and a client has none.
-    pub fn new(
-        local: PeerId,
-        links: links::Client,
-        swarm: swarm::Handle,
-        host: Option<Arc<Host>>,
-        cache: Arc<DescriptorCache>,
-        book: Arc<PeerBook>,
-        bounds: Bounds,
-        raft: RaftTimings,
-    ) -> Self {
+    /// A router.
+    pub fn new(parts: RouterParts) -> Self {
+        let RouterParts { local, links, swarm, host, cache, book, bounds, raft } = parts;
         // Long enough that a busy leader answers, short enough that a hung one does not hold an operation for long.
         let attempt_timeout = Duration::from_millis(4 * raft.election_max_ms).max(Duration::from_secs(1));
         let (sessions, clocks) = (Sessions::new(), Mutex::default());
@@ -123,11 +136,10 @@ impl Router {
                     progress.perhaps_proposed = true;
                     progress.nonsense().await;
                 }
+                Some(Settled::Rename) if progress.perhaps_proposed => {}
                 Some(Settled::Rename) => {
-                    if !progress.perhaps_proposed {
-                        ticket = self.rename(ticket)?;
-                        expires = None;
-                    }
+                    ticket = self.rename(ticket)?;
+                    expires = None;
                 }
             }
         }
@@ -470,6 +482,7 @@ impl Router {
 }
 
 /// An answer that settles a copy, or a refusal that a new name may not meet.
+#[expect(clippy::large_enum_variant, reason = "made and taken apart at once, once an operation")]
 enum Settled {
     Done(OpAnswer),
     Rename,
