@@ -489,7 +489,7 @@ async fn invariant_8_snapshots_out_of_order_or_that_cannot_be_are_refused_and_ch
 async fn invariant_8_a_client_that_asks_as_a_peer_is_not_heard() -> Result<()> {
     let (mut local, addr) = sole().await?;
     let peer = local.node(0)?.peer_id();
-    let client = Stranger::join(&Keypair::generate_ed25519(), PeerRole::Client, &[addr.clone()]).await?;
+    let client = Stranger::join(&Keypair::generate_ed25519(), PeerRole::Client, std::slice::from_ref(&addr)).await?;
     for class in [Class::Raft, Class::Bulk] {
         let error = client.say(peer, class, wire::encode(&PeerRequest::Presence)?).await.expect_err("it is a client");
         assert!(!error.was_sent(), "{error}");
@@ -610,7 +610,7 @@ async fn invariant_8_who_does_not_introduce_itself_properly_is_refused_and_keeps
             serves(local.node(0)?).await.context(*what)?;
         }
     }
-    let honest = Stranger::join(&Keypair::generate_ed25519(), PeerRole::Peer, &[addr.clone()]).await?;
+    let honest = Stranger::join(&Keypair::generate_ed25519(), PeerRole::Peer, std::slice::from_ref(&addr)).await?;
     assert_eq!(honest.raft(peer, &PeerRequest::Presence).await?, PeerAnswer::Present(Farewell::Stays));
 
     // Below the handshake: no multistream, no Noise.
