@@ -153,7 +153,9 @@ impl Behaviour {
         let (links, client) = links::new(config.links, service, local);
         let identify = identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), keypair.public())
             .with_agent_version(AGENT.to_owned())
-            .with_push_listen_addr_updates(true);
+            .with_push_listen_addr_updates(true)
+            // Which of a peer's addresses are dialed is the event loop's to say.
+            .with_cache_size(0);
         let behaviour = Self {
             limits: limits::Behaviour::new(&config.limits),
             identify: identify::Behaviour::new(identify),

@@ -4,16 +4,18 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use libp2p::Multiaddr;
 use parking_lot::Mutex;
+use rand::seq::IteratorRandom;
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
 };
 use xorum_behaviours::{
     admission::{AdmissionError, Gate},
-    wire::NetworkId,
+    wire::{NetworkId, PeerAddrs},
 };
 
 use crate::{
+    NOTICE,
     error::StartError,
     peers::PeerBook,
     swarm::{DialReport, Handle},
@@ -21,6 +23,8 @@ use crate::{
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
+/// How long a peer that knows its network waits for a word of those that it was told to bootstrap from.
+const GREET_WITHIN: Duration = Duration::from_secs(2);
 /// The most known addresses that one round dials.
 const MAX_DIALS: usize = 32;
 
@@ -43,7 +47,7 @@ pub(crate) struct Bootstrap {
 pub(crate) struct Reached(Bootstrap);
 
 impl Bootstrap {
-    /// Dials once; when the peer has no network yet, dials on until one admits it.
+    /// Dials; when the peer has no network yet, dials on until one admits it.
     ///
     /// # Errors
     /// When every given address refused for good, or the network learned is not the one that was asked for.
@@ -54,7 +58,31 @@ impl Bootstrap {
         if must_learn {
             return self.contact(None).await;
         }
+        self.greet().await
+    }
+
+    /// Dials once, and listens for a moment to what comes of it. A peer that knows its network serves it whether or not
+    /// it reaches others now; only if all that it was told to bootstrap from are of another network was that a mistake.
+    async fn greet(mut self) -> Result<Reached, StartError> {
         self.dial_all().await;
+        if self.given.is_empty() {
+            return Ok(Reached(self));
+        }
+        let patience = Instant::now() + GREET_WITHIN;
+        let mut refusals = BTreeMap::new();
+        let mut unheard = self.given.len() + self.known.len().min(MAX_DIALS);
+        while unheard > 0 && !self.is_reached() {
+            match tokio::time::timeout_at(patience, self.reports.recv()).await {
+                Ok(Some(DialReport::Failed { refused, .. })) => refusals.extend(refused),
+                Ok(Some(DialReport::Connected)) => {}
+                Ok(None) => return Err(StartError::Stopped),
+                Err(_) => break,
+            }
+            if let Some(error) = self.all_refused(&refusals) {
+                return Err(error);
+            }
+            unheard -= 1;
+        }
         Ok(Reached(self))
     }
 
@@ -109,7 +137,7 @@ impl Bootstrap {
             }
             if !said && within.is_none() {
                 said = true;
-                tracing::warn!(reason = last, "no bootstrap address has admitted this peer yet; trying on");
+                tracing::warn!(target: NOTICE, reason = last, "no bootstrap address has admitted this peer yet; trying on");
             }
             pause = (pause * 2).min(LAST_PAUSE);
         }
@@ -142,7 +170,8 @@ impl Bootstrap {
     }
 
     async fn dial_all(&self) {
-        let known = self.known.iter().take(MAX_DIALS);
+        // Others each time: the first ones may all be dead.
+        let known = self.known.iter().choose_multiple(&mut rand::rng(), MAX_DIALS);
         for addr in self.given.iter().chain(known) {
             self.handle.dial(addr.clone()).await;
         }
@@ -163,9 +192,12 @@ impl Reached {
                 continue;
             }
             if woken.is_err() {
-                let told = self.0.book.to_keep().into_iter().take(MAX_DIALS);
-                let known = told.filter_map(|told| told.addrs.last().cloned()?.with_p2p(told.peer).ok());
-                self.0.known = known.collect();
+                let told = self.0.book.to_keep().into_iter();
+                let addrs = |told: PeerAddrs| {
+                    let peer = told.peer;
+                    told.addrs.into_iter().filter_map(move |addr| addr.with_p2p(peer).ok())
+                };
+                self.0.known = told.flat_map(addrs).collect();
                 self.0.dial_all().await;
                 pause = (pause * 2).min(LAST_PAUSE);
             }

@@ -52,6 +52,8 @@ pub struct Identity {
     pub intent: Intent,
     /// Its network; none while it is still to join.
     pub genesis: Option<Genesis>,
+    /// Was its store made? A replica whose log is lost must not vote again as if it had never done so.
+    pub has_store: bool,
 }
 
 impl Identity {
@@ -77,6 +79,9 @@ struct IdentityFile {
     key: Vec<u8>,
     intent: Intent,
     genesis: Option<Genesis>,
+    /// Was the store made? Then one that is missing was lost.
+    #[serde(default)]
+    has_store: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -146,7 +151,12 @@ impl DataDir {
         if let Some(genesis) = &file.genesis {
             genesis.check().map_err(|e| corrupt(e.to_string()))?;
         }
-        Ok(Some(Identity { key, intent: file.intent, genesis: file.genesis }))
+        if file.has_store && !self.store().exists() {
+            let reason =
+                "it is missing: a peer that lost its log must not vote again; use `xorum reset-identity`".into();
+            return Err(StartError::Corrupt { path: self.store(), reason });
+        }
+        Ok(Some(Identity { key, intent: file.intent, genesis: file.genesis, has_store: file.has_store }))
     }
 
     /// Without its identity a store is nobody's: making a new peer over it would break invariant 5.
@@ -167,7 +177,15 @@ impl DataDir {
             path: self.path.join(IDENTITY),
             reason: format!("the key pair cannot be encoded: {e}"),
         })?;
-        self.write(IDENTITY, &IdentityFile { key, intent: identity.intent, genesis: identity.genesis.clone() })
+        self.write(
+            IDENTITY,
+            &IdentityFile {
+                key,
+                intent: identity.intent,
+                genesis: identity.genesis.clone(),
+                has_store: identity.has_store,
+            },
+        )
     }
 
     /// The ports chosen at the first start.
@@ -256,7 +274,7 @@ mod tests {
     }
 
     fn joiner() -> Identity {
-        Identity { key: Keypair::generate_ed25519(), intent: Intent::Join, genesis: None }
+        Identity { key: Keypair::generate_ed25519(), intent: Intent::Join, genesis: None, has_store: false }
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub enum StartError {
     #[error("data directory {} is in use by another process: stop it, or give another with --data-dir", .0.display())]
     Locked(PathBuf),
     /// The data directory cannot be made, read or written.
-    #[error("data directory {}: {source}; check that it exists, that you may write it and that the disk is not full", path.display())]
+    #[error("data directory {}: {source}; it must be a directory that you may write, on a disk that is not full; give another with --data-dir", path.display())]
     DataDir {
         /// The file or directory.
         path: PathBuf,
@@ -109,7 +109,7 @@ pub enum StartError {
     #[error("{} can be read by others: chmod 600 it, and consider `xorum reset-identity` if it may have been copied", .0.display())]
     KeyReadable(PathBuf),
     /// A file in the data directory is not what this program wrote.
-    #[error("{} is corrupt ({reason}): restore is not possible; move the data directory aside and join anew", path.display())]
+    #[error("{} is corrupt ({reason}): move the data directory aside with `xorum reset-identity`, then join anew", path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -127,7 +127,7 @@ pub enum StartError {
         supported: u32,
     },
     /// The storage engine does not open.
-    #[error("storage in {}: {reason}", path.display())]
+    #[error("storage in {}: {reason}; see that the disk is sound and not full, then start again", path.display())]
     Storage {
         /// The directory.
         path: PathBuf,
@@ -196,7 +196,7 @@ pub enum StartError {
         addr: Multiaddr,
     },
     /// An address that is no address to bootstrap from.
-    #[error("{addr} cannot be a bootstrap address: {reason}")]
+    #[error("{addr} cannot be a bootstrap address: {reason}; one looks like /ip4/192.0.2.1/tcp/4001/p2p/<PeerId>")]
     BadBootstrap {
         /// The address.
         addr: Multiaddr,

@@ -38,7 +38,8 @@ pub(crate) fn genesis(config: &Config) -> Result<Genesis, StartError> {
 /// Names the first that differs.
 pub(crate) fn check_settings(config: &Config, genesis: &Genesis) -> Result<(), StartError> {
     let placement = genesis.timings.placement;
-    same("--network", config.network.as_ref(), &genesis.label)?;
+    let quoted = |label: &String| format!("{label:?}");
+    same("--network", config.network.as_ref().map(quoted).as_ref(), &quoted(&genesis.label))?;
     same("--replicas", config.replicas.as_ref(), &genesis.replication_factor)?;
     same("--split-bytes", config.split_bytes.as_ref(), &genesis.split_bytes)?;
     same_ms("--replace-after", config.replace_after, placement.replace_after_ms)?;

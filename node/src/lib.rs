@@ -20,3 +20,7 @@ mod swarm;
 pub use builder::Builder;
 pub use libp2p::{Multiaddr, PeerId};
 pub use node::Node;
+
+/// The target of log events that whoever runs a peer should see without asking for a log: that the network is not
+/// reached yet, say, or that a replica was set aside.
+pub const NOTICE: &str = "xorum::notice";

@@ -187,7 +187,16 @@ impl Node {
         let (node, key) = (self.clone(), key.into());
         let watched = stream::unfold(WatchState::Start, move |state| {
             let (node, key) = (node.clone(), key.clone());
-            async move { node.next_change(key, state).await }
+            async move {
+                let stopped = node.inner.token.clone();
+                tokio::select! {
+                    next = node.next_change(key, state) => next,
+                    () = stopped.cancelled() => {
+                        let message = "this node has been shut down".into();
+                        Some((Err(OpError::Unavailable { message, group: None }), WatchState::Ended))
+                    }
+                }
+            }
         });
         watched.boxed()
     }
@@ -240,7 +249,9 @@ impl Node {
     /// # Errors
     /// When nobody who answers in time knows.
     pub async fn locate(&self, key: impl Into<Bytes>) -> Result<Location, OpError> {
-        let position = Position::of_key(&key.into());
+        let key = key.into();
+        self.inner.router.check_sizes(&key, None)?;
+        let position = Position::of_key(&key);
         let descriptor = self.inner.router.locate(position, self.timeout).await?;
         Ok(Location { position, descriptor: (*descriptor).clone() })
     }

@@ -54,27 +54,28 @@ impl PeerBook {
             return;
         }
         let mut known = self.known.write();
-        if known.len() >= MAX_PEERS && !known.contains_key(&peer) {
-            let Some(forgotten) = known.iter().find(|(_, known)| !known.connected).map(|(peer, _)| *peer) else {
-                return;
-            };
-            known.remove(&forgotten);
-        }
+        make_room(&mut known, &peer);
         let entry = known.entry(peer).or_default();
-        if entry.addrs.contains(&addr) {
+        // QUIC only where TCP is not: it is no faster here, and a dead peer's UDP port is silent where TCP refuses.
+        let beside = |known: &Multiaddr| host_of(known) == host_of(&addr) && is_quic(known) != is_quic(&addr);
+        if entry.addrs.contains(&addr) || (is_quic(&addr) && entry.addrs.iter().any(beside)) {
             return;
         }
+        entry.addrs.retain(|known| !beside(known));
         if entry.addrs.len() >= MAX_ADDRS {
             entry.addrs.remove(0);
         }
-        entry.addrs.push(addr.clone());
-        let _ = self.news.try_send((peer, addr));
+        // An address that the swarm could not be told is not kept: it is told when it is learned again.
+        if self.news.try_send((peer, addr.clone())).is_ok() {
+            entry.addrs.push(addr);
+        }
     }
 
     /// Notes that a connection to a peer stands; `addr` is where it was dialed, if this side dialed.
     pub fn connected(&self, peer: PeerId, role: Option<PeerRole>, addr: Option<Multiaddr>) {
         {
             let mut known = self.known.write();
+            make_room(&mut known, &peer);
             let entry = known.entry(peer).or_default();
             entry.connected = true;
             entry.role = role.or(entry.role);
@@ -136,12 +137,29 @@ impl PeerBook {
     }
 }
 
+/// Forgets a peer that is not connected, where one more would be too many. Those connected are bounded by the swarm.
+fn make_room(known: &mut BTreeMap<PeerId, Known>, for_peer: &PeerId) {
+    if known.len() >= MAX_PEERS && !known.contains_key(for_peer) {
+        let forgotten = known.iter().find(|(_, known)| !known.connected).map(|(peer, _)| *peer);
+        forgotten.and_then(|peer| known.remove(&peer));
+    }
+}
+
 /// The address without a trailing `/p2p/…`.
 fn without_peer(mut addr: Multiaddr) -> Multiaddr {
     if matches!(addr.iter().last(), Some(Protocol::P2p(_))) {
         addr.pop();
     }
     addr
+}
+
+/// The host that an address names.
+fn host_of(addr: &Multiaddr) -> Option<Protocol<'_>> {
+    addr.iter().next()
+}
+
+fn is_quic(addr: &Multiaddr) -> bool {
+    addr.iter().any(|part| matches!(part, Protocol::QuicV1))
 }
 
 /// Can an address be dialed at all? Wildcards and port 0 cannot.
@@ -171,6 +189,19 @@ mod tests {
         assert_eq!(told.try_recv(), Ok((peer, addr.clone())));
         assert!(told.try_recv().is_err());
         assert_eq!(book.addrs(&peer), vec![addr]);
+    }
+
+    #[test]
+    fn quic_is_kept_only_where_tcp_is_not() {
+        let (news, _told) = mpsc::channel(8);
+        let book = PeerBook::new(PeerId::random(), news);
+        let peer = PeerId::random();
+        let addr = |text: &str| text.parse::<Multiaddr>().expect("an address");
+        book.add_addr(peer, addr("/ip4/10.0.0.1/udp/4001/quic-v1"));
+        book.add_addr(peer, addr("/ip4/10.0.0.2/udp/4001/quic-v1"));
+        book.add_addr(peer, addr("/ip4/10.0.0.1/tcp/4001"));
+        book.add_addr(peer, addr("/ip4/10.0.0.1/udp/4002/quic-v1"));
+        assert_eq!(book.addrs(&peer), vec![addr("/ip4/10.0.0.2/udp/4001/quic-v1"), addr("/ip4/10.0.0.1/tcp/4001")]);
     }
 
     #[test]

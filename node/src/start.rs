@@ -4,7 +4,12 @@
 //! open and the addresses are bound before the first dial; a joiner learns its network, durably, within its first
 //! admitted connection, and never founds.
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{
+    io::{self, ErrorKind},
+    net::Ipv4Addr,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{FutureExt, future::BoxFuture};
 use libp2p::{Multiaddr, PeerId, identity::Keypair, multiaddr::Protocol};
@@ -28,7 +33,7 @@ use crate::{
     node::Inner,
     peers::PeerBook,
     router::{DescriptorCache, Router},
-    storage::{Storage, StorageConfig},
+    storage::{Storage, StorageConfig, StorageError},
     swarm::{self, EventLoop},
 };
 
@@ -63,8 +68,8 @@ fn identity(dir: &DataDir, config: &Config) -> Result<Identity, StartError> {
     }
     let key = Keypair::generate_ed25519();
     let identity = match config.bootstrap.is_empty() {
-        true => Identity { key, intent: Intent::Found, genesis: Some(founding::genesis(config)?) },
-        false => Identity { key, intent: Intent::Join, genesis: None },
+        true => Identity { key, intent: Intent::Found, genesis: Some(founding::genesis(config)?), has_store: false },
+        false => Identity { key, intent: Intent::Join, genesis: None, has_store: false },
     };
     dir.set_identity(&identity)?;
     Ok(identity)
@@ -141,6 +146,9 @@ async fn start_peer(config: Config, dir: Arc<DataDir>, identity: Identity) -> Re
         Some(storage) => storage,
         None => open_storage(&dir, &config, &genesis)?,
     };
+    if !identity.has_store {
+        dir.set_identity(&Identity { genesis: Some(genesis.clone()), has_store: true, ..identity.clone() })?;
+    }
     let cache = Arc::new(DescriptorCache::default());
     let host = Host::new(HostParts {
         local,
@@ -154,7 +162,7 @@ async fn start_peer(config: Config, dir: Arc<DataDir>, identity: Identity) -> Re
         token: token.clone(),
         tracker: tracker.clone(),
     });
-    let storage_failed = |error: crate::storage::StorageError| storage_error(&dir, &error);
+    let storage_failed = |error: StorageError| storage_error(&dir, &error);
     host.open().await.map_err(storage_failed)?;
     if identity.intent == Intent::Found {
         host.found().await.map_err(storage_failed)?;
@@ -165,6 +173,7 @@ async fn start_peer(config: Config, dir: Arc<DataDir>, identity: Identity) -> Re
     let router = Router::new(
         local,
         parts.links.clone(),
+        handle.clone(),
         Some(Arc::clone(&host)),
         cache,
         Arc::clone(&parts.book),
@@ -191,7 +200,7 @@ async fn start_client(config: Config) -> Result<Inner, StartError> {
             "a client needs --bootstrap: the multiaddr that a peer prints as `addr=`".into(),
         ));
     }
-    let identity = Identity { key: Keypair::generate_ed25519(), intent: Intent::Join, genesis: None };
+    let identity = Identity { key: Keypair::generate_ed25519(), intent: Intent::Join, genesis: None, has_store: false };
     let local = identity.peer_id();
     let service = HostService::default();
     let parts = Parts::new(&config, &identity, PeerRole::Client, None, service)?;
@@ -222,6 +231,7 @@ async fn start_client(config: Config) -> Result<Inner, StartError> {
     let router = Router::new(
         local,
         parts.links.clone(),
+        handle.clone(),
         None,
         Arc::new(DescriptorCache::default()),
         Arc::clone(&parts.book),
@@ -302,8 +312,23 @@ fn open_storage(dir: &DataDir, config: &Config, genesis: &Genesis) -> Result<Sto
     Storage::open(&dir.store(), settings).map_err(|error| storage_error(dir, &error))
 }
 
-fn storage_error(dir: &DataDir, error: &crate::storage::StorageError) -> StartError {
-    StartError::Storage { path: dir.store(), reason: error.to_string() }
+fn storage_error(dir: &DataDir, error: &StorageError) -> StartError {
+    let path = dir.store();
+    match error {
+        StorageError::Locked(_) => StartError::Locked(dir.path().to_owned()),
+        StorageError::NewerFormat { found, supported } => {
+            StartError::NewerFormat { path: dir.path().to_owned(), found: *found, supported: *supported }
+        }
+        StorageError::Corrupt { what, reason } => StartError::Corrupt { path, reason: format!("{what}: {reason}") },
+        // Of files that the engine made itself.
+        StorageError::Io { kind: ErrorKind::NotFound | ErrorKind::UnexpectedEof | ErrorKind::InvalidData, message } => {
+            StartError::Corrupt { path, reason: message.clone() }
+        }
+        StorageError::Io { kind, message } => {
+            StartError::DataDir { path, source: io::Error::new(*kind, message.clone()) }
+        }
+        error => StartError::Storage { path, reason: error.to_string() },
+    }
 }
 
 /// Refuses to listen where strangers may reach an open network that was not said to be open to them.

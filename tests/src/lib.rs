@@ -7,3 +7,8 @@
 pub mod fuzz;
 pub mod harness;
 pub mod history;
+
+/// README's example of a program is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

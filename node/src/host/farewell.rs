@@ -4,6 +4,7 @@
 //! over, give the seats away, and remove the replicas of one that leaves.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU8, Ordering},
@@ -11,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+use libp2p::PeerId;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use xorum_behaviours::wire::{Farewell, PeerRequest};
 
@@ -20,7 +23,9 @@ use crate::{error::OpError, group::messenger::Messenger};
 /// The pause between two looks at what is left.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a leader may take to hear that this peer goes.
-const TELL_WITHIN: Duration = Duration::from_millis(500);
+const TELL_WITHIN: Duration = Duration::from_millis(1_000);
+/// The most members whose word is remembered.
+const MAX_TOLD: usize = 256;
 
 /// Whether this peer goes.
 #[derive(Debug, Default)]
@@ -35,6 +40,11 @@ impl Going {
         }
     }
 
+    /// A shutdown that began meanwhile goes on.
+    fn stay_if_leaving(&self) {
+        let _ = self.0.compare_exchange(2, 0, Ordering::AcqRel, Ordering::Acquire);
+    }
+
     fn set(&self, farewell: Farewell) {
         let code = match farewell {
             Farewell::Stays => 0,
@@ -42,6 +52,47 @@ impl Going {
             Farewell::Leaving => 2,
         };
         self.0.store(code, Ordering::Release);
+    }
+}
+
+/// What members told their leader of their going.
+#[derive(Debug, Default)]
+pub struct Farewells {
+    told: Mutex<BTreeMap<PeerId, (Farewell, Instant)>>,
+    step: tokio::sync::Mutex<()>,
+}
+
+impl Farewells {
+    /// Notes what a member told. It waits until the step of membership that may be under way is done: so who told that
+    /// it goes is counted on by no later one.
+    pub(super) async fn note(&self, peer: PeerId, farewell: Farewell) {
+        {
+            let mut told = self.told.lock();
+            if told.len() >= MAX_TOLD && !told.contains_key(&peer) {
+                told.pop_first();
+            }
+            told.insert(peer, (farewell, Instant::now()));
+        }
+        drop(self.step.lock().await);
+    }
+
+    /// A peer says that it stays, in answer to a question asked then: what it told before no longer holds. So one that
+    /// left may come again.
+    pub(super) fn note_stays(&self, peer: &PeerId, asked: Instant) {
+        let mut told = self.told.lock();
+        if told.get(peer).is_some_and(|(_, at)| *at < asked) {
+            told.remove(peer);
+        }
+    }
+
+    /// What a member told last, and when.
+    pub(super) fn of(&self, peer: &PeerId) -> Option<(Farewell, Instant)> {
+        self.told.lock().get(peer).copied()
+    }
+
+    /// Held from a plan until it is carried out.
+    pub(super) async fn step(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.step.lock().await
     }
 }
 
@@ -64,6 +115,15 @@ impl Removals {
     }
 }
 
+/// A leave that failed, or that nobody waits for any more, is none.
+struct StayUnlessOut<'a>(&'a Going);
+
+impl Drop for StayUnlessOut<'_> {
+    fn drop(&mut self) {
+        self.0.stay_if_leaving();
+    }
+}
+
 impl Host {
     /// Leaves every group.
     ///
@@ -80,9 +140,10 @@ impl Host {
             replica.removals.clear();
         }
         self.going.set(Farewell::Leaving);
+        let stay = StayUnlessOut(&self.going);
         let left = self.wait_until_out(deadline).await;
-        if left.is_err() {
-            self.going.set(Farewell::Stays);
+        if left.is_ok() {
+            std::mem::forget(stay);
         }
         left
     }
@@ -90,7 +151,18 @@ impl Host {
     async fn wait_until_out(self: &Arc<Self>, deadline: Instant) -> Result<(), OpError> {
         loop {
             let replicas = self.replicas();
-            let Some(first) = replicas.first() else { return Ok(()) };
+            self.bury_stopped().await;
+            let Some(first) = replicas.first() else {
+                if self.holds_nothing() {
+                    return Ok(());
+                }
+                if Instant::now() >= deadline {
+                    let message = "a stopped replica of this peer is still a member of its group; try again".into();
+                    return Err(OpError::Unavailable { message, group: None });
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+                continue;
+            };
             if Instant::now() >= deadline {
                 return Err(self.left_behind(&replicas, first));
             }
@@ -134,6 +206,9 @@ impl Host {
         while self.replicas().iter().any(|replica| self.must_hand_over(replica)) && Instant::now() < deadline {
             tokio::time::sleep(LOOK_EVERY / 4).await;
         }
+        for replica in self.replicas().iter().filter(|replica| replica.shared.is_sole_voter()) {
+            tracing::info!(group = %replica.shared.group, "this peer keeps the only seat of the group, which waits for it");
+        }
     }
 
     /// Does the group need this replica for something that another member could do?
@@ -141,7 +216,7 @@ impl Host {
         let alone = replica.shared.member_peers().iter().all(|peer| *peer == self.local);
         let others = replica.shared.member_peers().into_iter().filter(|peer| *peer != self.local);
         let heard = |peer| self.links.heard(&peer).is_some_and(|ago| ago < self.presence.hear_within());
-        !alone && replica.shared.is_leader() && others.into_iter().any(heard)
+        !alone && (replica.shared.is_leader() || replica.shared.is_joining()) && others.into_iter().any(heard)
     }
 
     async fn tell_leader(&self, replica: &Arc<Replica>, farewell: Farewell) {

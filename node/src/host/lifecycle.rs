@@ -4,7 +4,10 @@
 //! is durable before anyone is told: on the word of the leader of its group that it is no member, or when a higher
 //! number takes the place of one that stopped.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use libp2p::PeerId;
 use openraft::EmptyNode;
@@ -39,13 +42,18 @@ impl Host {
         for record in self.storage.replicas()? {
             match &record.condition {
                 Condition::Live => {
-                    if let Err(error) = self.start_replica(&record).await {
-                        tracing::error!(group = %record.group, %error, "a replica does not start; it is quarantined");
-                        self.storage.quarantine(&record.group, &error.to_string()).await?;
+                    match self.start_replica(&record).await {
+                        Ok(_) => {}
+                        Err(error @ StorageError::Corrupt { .. }) => {
+                            tracing::error!(target: crate::NOTICE, group = %record.group, %error, "a corrupt replica is quarantined");
+                            self.storage.quarantine(&record.group, &error.to_string()).await?;
+                        }
+                        // Whatever else it is may be mended, and then the replica is as good as before.
+                        Err(error) => return Err(error),
                     }
                 }
                 Condition::Quarantined { reason } => {
-                    tracing::warn!(group = %record.group, %reason, "a quarantined replica is not started");
+                    tracing::warn!(target: crate::NOTICE, group = %record.group, %reason, "a quarantined replica is not started");
                 }
             }
         }
@@ -98,6 +106,18 @@ impl Host {
         if let Some(replica) = self.replica(&group).filter(|replica| replica.shared.id.number == number) {
             return Ok(replica);
         }
+        // It runs to its end also when whoever asked does not wait for it: a replica is made whole, or not at all.
+        let host = Arc::clone(self);
+        let made = self.tracker.spawn(async move { host.find_or_make(group, origin, number).await });
+        made.await.unwrap_or_else(|error| Err(NoReplica::Refused(error.to_string())))
+    }
+
+    async fn find_or_make(
+        self: &Arc<Self>,
+        group: GroupId,
+        origin: Origin,
+        number: ReplicaNumber,
+    ) -> Result<Arc<Replica>, NoReplica> {
         let _one_at_a_time = self.lifecycle.lock().await;
         let refused = |error: StorageError| NoReplica::Refused(error.to_string());
         if let Some(dead) = self.storage.dead_number(&group).map_err(refused)?.filter(|dead| number <= *dead) {
@@ -122,7 +142,11 @@ impl Host {
         let head = self.initial_head(group, origin)?;
         if let Some(stopped) = self.stopped_record(&group).map_err(refused)? {
             if stopped.number >= number {
-                return Err(NoReplica::Gone(stopped.number));
+                // Only what will not come back by itself is gone.
+                return Err(match stopped.condition {
+                    Condition::Quarantined { .. } => NoReplica::Gone(stopped.number),
+                    Condition::Live => NoReplica::Refused("the replica is stopped".into()),
+                });
             }
             self.storage.bury(&group, stopped.number).await.map_err(refused)?;
         }
@@ -154,6 +178,36 @@ impl Host {
         Ok(self.storage.replicas()?.into_iter().find(|record| record.group == *group))
     }
 
+    /// The number of the group's quarantined replica here, if there is one.
+    pub(super) fn quarantined(&self, group: &GroupId) -> Option<ReplicaNumber> {
+        let stopped = self.stopped_record(group).ok().flatten()?;
+        matches!(stopped.condition, Condition::Quarantined { .. }).then_some(stopped.number)
+    }
+
+    /// Ends a replica whose core has ended by itself. It is recorded before anyone is told that it is gone.
+    pub(super) fn end_stopped(self: &Arc<Self>, replica: &Arc<Replica>, reason: &str) {
+        let (host, stopped, reason) = (Arc::clone(self), Arc::clone(replica), format!("its core stopped: {reason}"));
+        self.spawn(async move { host.quarantine(&stopped, &reason).await });
+    }
+
+    /// Is there no replica here, running or not?
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.storage.replicas().is_ok_and(|records| records.is_empty())
+    }
+
+    /// Asks for the replicas here that do not run whether they are still members, and ends those that are not.
+    pub(super) async fn bury_stopped(self: &Arc<Self>) {
+        let Ok(records) = self.storage.replicas() else { return };
+        for record in records {
+            if self.replica(&record.group).is_none() && self.is_out(&record.group, record.number, Vec::new()).await {
+                let _one_at_a_time = self.lifecycle.lock().await;
+                if let Err(error) = self.storage.bury(&record.group, record.number).await {
+                    tracing::error!(group = %record.group, %error, "a tombstone cannot be written");
+                }
+            }
+        }
+    }
+
     /// Drops a replica whose core has ended; what it stored stays.
     pub(super) fn forget(&self, group: &GroupId, number: ReplicaNumber) {
         let mut replicas = self.replicas.write();
@@ -164,8 +218,19 @@ impl Host {
 
     /// Asks the group's leader whether a replica is still a member, and ends it when it is not. Says whether it ended.
     pub(super) async fn ask_membership(self: &Arc<Self>, replica: &Arc<Replica>) -> bool {
+        if replica.asking.swap(true, Ordering::AcqRel) {
+            return false;
+        }
         let (group, number) = (replica.shared.group, replica.shared.id.number);
-        let mut peers: Vec<PeerId> = replica.shared.member_peers().into_iter().collect();
+        let members = replica.shared.member_peers().into_iter().collect();
+        let ended = self.is_out(&group, number, members).await && self.bury(replica).await;
+        replica.asking.store(false, Ordering::Release);
+        ended
+    }
+
+    /// Does the group's leader say that a replica of this peer is no member?
+    async fn is_out(&self, group: &GroupId, number: ReplicaNumber, mut peers: Vec<PeerId>) -> bool {
+        let group = *group;
         let told = self.cache.all().into_iter().find(|descriptor| descriptor.group == group);
         if let Some(told) = told {
             // Who leads now, as others tell, is asked first.
@@ -182,7 +247,7 @@ impl Host {
             let question = PeerRequest::Membership { group, number };
             match messenger.ask(peer, question, MEMBERSHIP_WITHIN).await {
                 Ok(PeerAnswer::Member(true)) => return false,
-                Ok(PeerAnswer::Member(false)) => return self.bury(replica).await,
+                Ok(PeerAnswer::Member(false)) => return true,
                 Ok(PeerAnswer::NotLeader(Some(route))) => {
                     self.book.learn(&route.addrs);
                     peers.extend(route.descriptor.leader);
@@ -216,7 +281,10 @@ impl Host {
     pub(super) async fn quarantine(self: &Arc<Self>, replica: &Arc<Replica>, reason: &str) {
         let _one_at_a_time = self.lifecycle.lock().await;
         let (group, number) = (replica.shared.group, replica.shared.id.number);
-        tracing::error!(%group, %number, reason, "a replica is quarantined");
+        tracing::error!(target: crate::NOTICE, %group, %number, reason, "a replica is quarantined");
+        if self.stopped_record(&group).ok().flatten().is_none_or(|record| record.number != number) {
+            return;
+        }
         self.forget(&group, number);
         replica.stop().await;
         if let Err(error) = self.storage.quarantine(&group, reason).await {
@@ -229,6 +297,7 @@ impl Host {
     /// # Errors
     /// When the last flush fails.
     pub async fn close(&self) -> Result<(), StorageError> {
+        let _one_at_a_time = self.lifecycle.lock().await;
         let replicas: Vec<Arc<Replica>> = std::mem::take(&mut *self.replicas.write()).into_values().collect();
         futures::future::join_all(replicas.iter().map(|replica| replica.stop())).await;
         drop(replicas);

@@ -32,6 +32,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use libp2p::{Multiaddr, PeerId};
 use parking_lot::RwLock;
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use xorum_behaviours::{
     links,
@@ -47,6 +48,9 @@ use crate::{
     swarm,
 };
 
+/// Bytes of commands that may be in work on this peer; beyond it the answer is `busy`.
+const ROOM_BYTES: usize = 64 * 1024 * 1024;
+
 /// All groups of this peer.
 pub struct Host {
     local: PeerId,
@@ -61,6 +65,8 @@ pub struct Host {
     going: Going,
     replicas: RwLock<BTreeMap<GroupId, Arc<Replica>>>,
     transfers: Transfers,
+    /// Room for commands that are in work, in bytes.
+    room: Semaphore,
     /// Held while a replica comes to be or ends.
     lifecycle: tokio::sync::Mutex<()>,
     token: CancellationToken,
@@ -115,6 +121,7 @@ impl Host {
             going: Going::default(),
             replicas: RwLock::default(),
             transfers: Transfers::default(),
+            room: Semaphore::new(ROOM_BYTES),
             lifecycle: tokio::sync::Mutex::default(),
             token,
             tracker,

@@ -15,6 +15,8 @@ use super::{Host, propose::Proposal, read::Round, replica::Replica};
 
 /// The longest that a watch's answer is held back, whatever was asked.
 const MAX_WATCH_WAIT: Duration = Duration::from_secs(30);
+/// Bytes that a command takes beside its key and value.
+const COMMAND_OVERHEAD: usize = 256;
 /// The most rows that an answer about peers or groups names.
 const MAX_ROWS: usize = 1_024;
 
@@ -39,8 +41,11 @@ impl Host {
         let position = Position::of_key(command.op.key());
         let Some(replica) = self.owner(&position) else { return self.not_here(&position) };
         if !replica.shared.is_leader() {
-            return OpAnswer::NotLeader { route: Some(replica.shared.route()) };
+            return self.not_here(&position);
         }
+        // What waits is bounded in bytes too.
+        let bytes = command.op.key().len() + command.op.value().map_or(0, bytes::Bytes::len) + COMMAND_OVERHEAD;
+        let Ok(_room) = self.room.try_acquire_many(bytes as u32) else { return OpAnswer::Busy };
         let (reply, answer) = oneshot::channel();
         if replica.proposals.try_send(Proposal { command, reply }).is_err() {
             return OpAnswer::Busy;

@@ -14,7 +14,7 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use libp2p::PeerId;
 use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior};
-use xorum_behaviours::wire::{PeerRequest, Timings};
+use xorum_behaviours::wire::{Farewell, PeerAnswer, PeerRequest, Timings};
 
 use super::{Host, messenger::LinksMessenger};
 use crate::group::messenger::Messenger;
@@ -99,7 +99,13 @@ pub(super) async fn run(host: Arc<Host>) {
 }
 
 async fn ask(host: &Host, peer: PeerId, interval: Duration) {
+    let asked = Instant::now();
     let answer = LinksMessenger(host.links.clone()).ask(peer, PeerRequest::Presence, 2 * interval).await;
+    if matches!(answer, Ok(PeerAnswer::Present(Farewell::Stays))) {
+        for replica in host.replicas() {
+            replica.farewells.note_stays(&peer, asked);
+        }
+    }
     let silent_for = host.links.heard(&peer);
     if answer.is_err() && host.links.is_connected(&peer) && silent_for.is_none_or(|ago| ago >= 4 * interval) {
         tracing::debug!(%peer, "a connected peer is silent; disconnecting it");

@@ -38,7 +38,7 @@ pub async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Proposal>) {
     let mut in_flight = FuturesUnordered::new();
     loop {
         tokio::select! {
-            received = queue.recv_many(&mut waiting, MAX_BATCH), if in_flight.len() < MAX_BATCHES_IN_FLIGHT => {
+            received = queue.recv_many(&mut waiting, MAX_BATCH), if in_flight.len() < MAX_BATCHES_IN_FLIGHT || !shared.is_leader() => {
                 if received == 0 {
                     return;
                 }

@@ -29,7 +29,7 @@ use crate::{
         command::{Applied, Body, Command},
         messenger::Messenger,
         network::GroupWatch,
-        raft::Membership,
+        raft::{LogId, Membership},
         seam::Violation,
     },
     placement::{Action, PeerView, PlacementConfig, ReplicaView, View, liveness, plan},
@@ -51,8 +51,16 @@ const STEP_WITHIN: Duration = Duration::from_secs(2);
 const MAX_STEPS: usize = 16;
 /// The most peers beside the members that are looked at: the closest ones.
 const MAX_CANDIDATES: usize = 32;
+/// How often in a leadership a peer may lose a replica before it is left alone for a while…
+const MAX_GONES: u32 = 2;
+/// …which is this long.
+const SHUN_FOR: Duration = Duration::from_secs(60);
+/// How far back the end of the log is remembered, to tell who catches up.
+const LAG_WINDOW: Duration = Duration::from_millis(200);
 /// A replica whose log is at most this many entries behind is caught up: what is missing is under way.
 const CAUGHT_UP_ENTRIES: u64 = 1_000;
+/// How long a peer that has left may take to stop.
+const STOPS_WITHIN: Duration = Duration::from_secs(3);
 /// How long without a leader before a replica asks whether it still belongs, at the least.
 const DOUBT_AFTER: Duration = Duration::from_secs(2);
 
@@ -87,9 +95,23 @@ struct Leadership {
     alive_since: BTreeMap<PeerId, Instant>,
     gone: BTreeMap<PeerId, ReplicaNumber>,
     removed_as_dead: BTreeSet<PeerId>,
+    /// Who said that it leaves, and when last.
+    leavers: BTreeMap<PeerId, Instant>,
     fresh: BTreeMap<PeerId, ReplicaNumber>,
     closest: BTreeSet<PeerId>,
     asked_kademlia: Option<Instant>,
+    /// When the newest look began: only what was answered since is fresh.
+    looked: Instant,
+    /// The end of the log a while ago: who has not matched that much is not catching up.
+    lagged: Option<(Instant, u64)>,
+    /// How far each learner was, and since when it has not been further.
+    learners: BTreeMap<ReplicaId, (u64, Instant)>,
+    /// Peers that were given a seat and made nothing of it, and until when they are left alone.
+    shunned: BTreeMap<PeerId, Instant>,
+    /// How often a peer said that what it was given is gone.
+    gones: BTreeMap<PeerId, u32>,
+    /// The membership that was planned with.
+    planned: Option<LogId>,
     told: BTreeMap<PeerId, (u64, Instant)>,
 }
 
@@ -102,18 +124,43 @@ impl Leadership {
             alive_since: BTreeMap::new(),
             gone: BTreeMap::new(),
             removed_as_dead: BTreeSet::new(),
+            leavers: BTreeMap::new(),
             fresh: BTreeMap::new(),
             closest: BTreeSet::new(),
             asked_kademlia: None,
+            looked: Instant::now(),
+            lagged: None,
+            learners: BTreeMap::new(),
+            shunned: BTreeMap::new(),
+            gones: BTreeMap::new(),
+            planned: None,
             told: BTreeMap::new(),
         }
+    }
+
+    /// Leaves a peer alone for a while: others get the seat.
+    fn shun(&mut self, peer: PeerId) {
+        tracing::warn!(%peer, "a peer makes nothing of its seat; it is left alone for a while");
+        self.gones.remove(&peer);
+        self.shunned.insert(peer, Instant::now() + SHUN_FOR);
+    }
+
+    /// Is it still to be expected that one that left, and is no member any more, is heard?
+    fn leaves(&self, peer: &PeerId, hear_within: Duration) -> bool {
+        self.leavers.get(peer).is_some_and(|told| told.elapsed() < STOPS_WITHIN + hear_within)
     }
 
     fn note(&mut self, notice: Notice) {
         match notice {
             Notice::Gone(replica, dead) => {
-                let gone = self.gone.entry(replica.peer).or_insert(dead);
-                *gone = dead.max(*gone);
+                let known = self.gone.insert(replica.peer, dead.max(*self.gone.get(&replica.peer).unwrap_or(&dead)));
+                if known.is_none_or(|known| known < dead) {
+                    let times = self.gones.entry(replica.peer).or_default();
+                    *times += 1;
+                    if *times > MAX_GONES {
+                        self.shun(replica.peer);
+                    }
+                }
             }
             Notice::Misbehaved(replica, why) => {
                 tracing::warn!(%replica, why, "a replica that is not sound; its seat is given away");
@@ -122,6 +169,50 @@ impl Leadership {
             }
         }
     }
+}
+
+impl Leadership {
+    /// Where the log ended a while ago; at first, where it ends now.
+    fn end_a_while_ago(&mut self, last: u64) -> u64 {
+        match self.lagged {
+            Some((at, end)) if at.elapsed() < LAG_WINDOW => end,
+            Some((_, end)) => {
+                self.lagged = Some((Instant::now(), last));
+                end
+            }
+            None => {
+                self.lagged = Some((Instant::now(), last));
+                last
+            }
+        }
+    }
+
+    /// Notes how far learners are; one that gets no further for long is given up, and its peer left alone.
+    fn note_learners(&mut self, now: impl Iterator<Item = (ReplicaId, u64)>, last: u64, stuck_after: Duration) {
+        let before = std::mem::take(&mut self.learners);
+        let mut stuck = Vec::new();
+        for (learner, matched) in now {
+            let since = match before.get(&learner) {
+                Some((then, since)) if *then == matched && matched < last => *since,
+                _ => Instant::now(),
+            };
+            if since.elapsed() > stuck_after {
+                stuck.push(learner);
+            }
+            self.learners.insert(learner, (matched, since));
+        }
+        for learner in stuck {
+            self.learners.remove(&learner);
+            self.shun(learner.peer);
+            let gone = self.gone.entry(learner.peer).or_insert(learner.number);
+            *gone = learner.number.max(*gone);
+        }
+    }
+}
+
+/// How long a learner may get no further before it is given up.
+fn stuck_after(host: &Host) -> Duration {
+    3 * host.genesis.timings.placement.replace_after()
 }
 
 /// Runs for as long as the replica does.
@@ -173,6 +264,8 @@ async fn steps(host: &Arc<Host>, replica: &Arc<Replica>, leadership: &mut Leader
     let config = PlacementConfig::from(&host.genesis);
     for _ in 0..MAX_STEPS {
         look(host, replica, leadership).await;
+        // Who says goodbye from here on waits until this step is done.
+        let _step = replica.farewells.step().await;
         let view = view(host, replica, leadership);
         tell(host, replica, leadership, &view);
         let action = plan(&view, &config);
@@ -186,12 +279,17 @@ async fn steps(host: &Arc<Host>, replica: &Arc<Replica>, leadership: &mut Leader
 /// Asks Kademlia, now and then, and the members, each time.
 async fn look(host: &Arc<Host>, replica: &Replica, leadership: &mut Leadership) {
     let shared = &replica.shared;
+    leadership.looked = Instant::now();
+    leadership.shunned.retain(|_, until| *until > Instant::now());
     let short = shared.descriptor().voters.len() < usize::from(host.genesis.replication_factor);
     let every = if short { ASK_KADEMLIA_SHORT_EVERY } else { ASK_KADEMLIA_EVERY };
     if leadership.asked_kademlia.is_none_or(|asked| asked.elapsed() > every) {
         leadership.asked_kademlia = Some(Instant::now());
         let anchor = shared.descriptor().prefix.anchor();
-        leadership.closest.extend(host.swarm.closest(anchor, host.election_max()).await);
+        let closest = host.swarm.closest(anchor, host.election_max()).await;
+        if !closest.is_empty() {
+            leadership.closest = closest.into_iter().collect();
+        }
     }
     let members: Vec<ReplicaId> = (shared.metrics().membership_config.membership().nodes())
         .map(|(id, _)| *id)
@@ -205,6 +303,10 @@ async fn look(host: &Arc<Host>, replica: &Replica, leadership: &mut Leadership) 
         if let Report::Gone(dead) = report {
             leadership.note(Notice::Gone(member, dead));
         }
+        match survey::farewell(Some(&report), None, Duration::ZERO) {
+            Farewell::Leaving => leadership.leavers.insert(member.peer, Instant::now()),
+            Farewell::Stays | Farewell::Stopping => leadership.leavers.remove(&member.peer),
+        };
         leadership.reports.insert(member, report);
     }
     leadership.reports.retain(|member, _| members.contains(member));
@@ -215,7 +317,9 @@ fn peers_to_look_at(host: &Host, replica: &Replica, leadership: &Leadership) -> 
     let anchor = replica.shared.descriptor().prefix.anchor();
     let mut candidates: Vec<PeerId> = host.book.connected_peers();
     candidates.extend(leadership.closest.iter().copied());
-    candidates.sort_by_key(|peer| anchor.distance(&Position::of_peer(peer)));
+    // Who is heard comes first: peers long gone must not crowd them out.
+    let heard = |peer: &PeerId| host.links.heard(peer).is_some_and(|ago| ago <= host.presence.hear_within());
+    candidates.sort_by_key(|peer| (!heard(peer), anchor.distance(&Position::of_peer(peer))));
     candidates.dedup();
     candidates.truncate(MAX_CANDIDATES);
     let mut peers = replica.shared.member_peers();
@@ -235,17 +339,23 @@ fn view(host: &Host, replica: &Replica, leadership: &mut Leadership) -> View {
     let own_entry_applied = head.applied.is_some_and(|id| **id.committed_leader_id() == leadership.term);
     let membership_index = metrics.membership_config.log_id().map_or(0, |id| id.index);
     let last = metrics.last_log_index.unwrap_or(0);
+    let a_while_ago = leadership.end_a_while_ago(last);
+    let matched_by = |id: &ReplicaId| {
+        let matched = metrics.replication.as_ref().and_then(|all| all.get(id).copied()).flatten();
+        matched.map_or(0, |id| id.index)
+    };
+    leadership.planned = *metrics.membership_config.log_id();
+    leadership.note_learners(effective.learner_ids().map(|id| (id, matched_by(&id))), last, stuck_after(host));
     let replicas = effective
         .nodes()
         .map(|(id, _)| {
-            let matched = metrics.replication.as_ref().and_then(|all| all.get(id).copied()).flatten();
-            let matched = matched.map_or(0, |id| id.index);
+            let matched = matched_by(id);
             let probed = matches!(leadership.reports.get(id), Some(Report::Answered { answer, at })
-                if at.elapsed() < host.presence.hear_within()
+                if *at >= leadership.looked
                     && answer.last_log.is_some_and(|log| log.index == last)
                     && answer.farewell == Farewell::Stays);
             let progress = ReplicaView {
-                caught_up: matched > 0 && last.saturating_sub(matched) <= CAUGHT_UP_ENTRIES,
+                caught_up: matched >= a_while_ago && last.saturating_sub(matched) <= CAUGHT_UP_ENTRIES,
                 knows_membership: matched >= membership_index,
                 probed_at_last_log: probed,
             };
@@ -289,7 +399,8 @@ fn peer_view(host: &Host, replica: &Replica, leadership: &mut Leadership, peer: 
     let by_leader = host.links.heard(&peer).unwrap_or(never);
     let by_others = heard_by_others(host, replica, leadership, peer);
     let silent_for = liveness::silence(by_leader, by_others.clone()).min(age);
-    let alive = liveness::heard(by_leader, by_others, hear_within);
+    let shunned = leadership.shunned.contains_key(&peer);
+    let alive = liveness::heard(by_leader, by_others, hear_within) && !shunned;
     let alive_for = match alive {
         true => leadership.alive_since.entry(peer).or_insert_with(Instant::now).elapsed(),
         false => {
@@ -303,7 +414,10 @@ fn peer_view(host: &Host, replica: &Replica, leadership: &mut Leadership, peer: 
         silent_for,
         alive,
         alive_for,
-        farewell: survey::farewell(own_report),
+        farewell: match own_report {
+            None if leadership.leaves(&peer, hear_within) => Farewell::Leaving,
+            report => survey::farewell(report, replica.farewells.of(&peer), STOPS_WITHIN + hear_within),
+        },
         gone: leadership.gone.get(&peer).copied(),
         removed_as_dead: leadership.removed_as_dead.contains(&peer),
         leads: match own_report {
@@ -403,14 +517,14 @@ async fn act(
             tracing::info!(%group, %learner, "removing a learner");
             note_own_removal(replica, &learner);
             nodes.remove(&learner);
-            let removed = write_membership(replica, configs, nodes).await;
+            let removed = write_membership(replica, leadership, configs, nodes).await;
             if removed {
                 send_descriptor(host, learner.peer, replica.shared.route());
             }
             return removed;
         }
     }
-    write_membership(replica, configs, nodes).await
+    write_membership(replica, leadership, configs, nodes).await
 }
 
 fn note_own_removal(replica: &Replica, removed: &ReplicaId) {
@@ -437,7 +551,12 @@ async fn mint(replica: &Replica, leadership: &mut Leadership, peer: PeerId) -> b
 }
 
 /// Writes one membership entry behind the one that was looked at.
-async fn write_membership(replica: &Replica, configs: Vec<BTreeSet<ReplicaId>>, nodes: BTreeSet<ReplicaId>) -> bool {
+async fn write_membership(
+    replica: &Replica,
+    leadership: &Leadership,
+    configs: Vec<BTreeSet<ReplicaId>>,
+    nodes: BTreeSet<ReplicaId>,
+) -> bool {
     let shared = &replica.shared;
     let nodes: BTreeMap<ReplicaId, EmptyNode> = nodes.into_iter().map(|id| (id, EmptyNode {})).collect();
     let membership = match Membership::new(configs, nodes) {
@@ -447,8 +566,7 @@ async fn write_membership(replica: &Replica, configs: Vec<BTreeSet<ReplicaId>>, 
             return false;
         }
     };
-    let last = *shared.metrics().membership_config.log_id();
-    let behind = Precondition::LastMembershipLogId { last_membership_log_id: last };
+    let behind = Precondition::LastMembershipLogId { last_membership_log_id: leadership.planned };
     match timeout(STEP_WITHIN, shared.raft.append_membership(membership, EntryPayload::Blank, [behind])).await {
         Ok(Ok(_)) => true,
         Ok(Err(error)) => {

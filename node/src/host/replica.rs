@@ -1,6 +1,10 @@
 //! One running replica: its Raft core, its queues, its descriptor.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use libp2p::PeerId;
 use openraft::{Instant as _, Raft, ServerState, async_runtime::WatchReceiver};
@@ -61,6 +65,8 @@ pub struct Shared {
     descriptor: RwLock<Arc<Descriptor>>,
     /// When the group's leader was last heard.
     led: Mutex<Instant>,
+    /// When it had applied all that its leader said is committed.
+    fresh: Mutex<Instant>,
     /// The highest dead number of the group on this peer.
     dead: Option<ReplicaNumber>,
     book: Arc<PeerBook>,
@@ -82,6 +88,10 @@ pub struct Replica {
     pub token: CancellationToken,
     /// What its leader's reconcile loop knows about leaves under way.
     pub removals: farewell::Removals,
+    /// What members told of their going.
+    pub farewells: farewell::Farewells,
+    /// Is its leader being asked whether it is still a member?
+    pub asking: AtomicBool,
 }
 
 impl Replica {
@@ -116,6 +126,7 @@ impl Replica {
             dead,
             log,
             led: Mutex::new(Instant::now()),
+            fresh: Mutex::new(Instant::now()),
             book: Arc::clone(&host.book),
             view: stored.view,
             raft,
@@ -130,12 +141,14 @@ impl Replica {
             nudge: Arc::default(),
             token: host.token.child_token(),
             removals: farewell::Removals::default(),
+            farewells: farewell::Farewells::default(),
+            asking: AtomicBool::new(false),
         });
         replica.spawn(host, propose::run(Arc::clone(&shared), proposal_queue));
         replica.spawn(host, read::run(Arc::clone(&shared), read_queue));
         replica.spawn(host, follow(Arc::clone(host), Arc::clone(&replica)));
         replica.spawn(host, reconcile::run(Arc::clone(host), Arc::clone(&replica), notices));
-        replica.spawn(host, housekeeping::run(Arc::clone(&shared)));
+        replica.spawn(host, housekeeping::run(Arc::clone(host), Arc::clone(&replica)));
         Ok(replica)
     }
 
@@ -173,7 +186,7 @@ impl Replica {
             Some(acked) => acked.elapsed().as_millis() as u64,
             None => {
                 drop(metrics);
-                self.shared.led.lock().elapsed().as_millis() as u64
+                self.shared.fresh.lock().elapsed().as_millis() as u64
             }
         }
     }
@@ -238,6 +251,20 @@ impl Shared {
         }
     }
 
+    /// Is it the only voter?
+    pub fn is_sole_voter(&self) -> bool {
+        let server = self.server.borrow_watched();
+        let mut voters = server.membership_config.voter_ids();
+        voters.next() == Some(self.id) && voters.next().is_none()
+    }
+
+    /// Is a change of voters half done that this replica votes in?
+    pub fn is_joining(&self) -> bool {
+        let server = self.server.borrow_watched();
+        let configs = server.membership_config.membership().get_joint_config();
+        configs.len() > 1 && configs.iter().any(|voters| voters.contains(&self.id))
+    }
+
     /// Everything that Raft tells, as of now.
     pub fn metrics(&self) -> openraft::RaftMetrics<TypeConfig> {
         self.metrics.borrow_watched().clone()
@@ -268,9 +295,14 @@ impl Shared {
         })
     }
 
-    /// Notes that the group's leader was heard.
-    pub fn note_leader(&self) {
-        *self.led.lock() = Instant::now();
+    /// Notes that the group's leader was heard, and up to where it said the log is committed.
+    pub fn note_leader(&self, committed: Option<LogId>) {
+        let now = Instant::now();
+        *self.led.lock() = now;
+        let applied = self.data.borrow_watched().last_applied;
+        if applied.map(|id| id.index) >= committed.map(|id| id.index) {
+            *self.fresh.lock() = now;
+        }
     }
 
     fn refresh(&self) {
@@ -309,8 +341,7 @@ async fn follow(host: Arc<Host>, replica: Arc<Replica>) {
             ((state, metrics.vote, metrics.current_leader, applied_membership), metrics.running_state.clone())
         };
         if let Err(fatal) = running {
-            tracing::error!(group = %shared.group, %fatal, "a replica stopped");
-            host.forget(&shared.group, shared.id.number);
+            host.end_stopped(&replica, &fatal.to_string());
             return;
         }
         if seen != Some(now) {
@@ -330,8 +361,7 @@ async fn follow(host: Arc<Host>, replica: Arc<Replica>) {
         }
         if metrics.changed().await.is_err() {
             // A core that panicked leaves `running_state` as it was.
-            tracing::error!(group = %shared.group, "a Raft core ended without a word");
-            host.forget(&shared.group, shared.id.number);
+            host.end_stopped(&replica, "its Raft core ended without a word");
             return;
         }
     }

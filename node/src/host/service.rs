@@ -86,7 +86,7 @@ impl Host {
             PeerRequest::Group(message) => PeerAnswer::Group(self.group_message(from, message).await),
             PeerRequest::Presence => PeerAnswer::Present(self.going.farewell()),
             PeerRequest::Survey(survey) => self.answer_survey(survey).await,
-            PeerRequest::Farewell { group, number, farewell } => self.goodbye(from, &group, number, farewell),
+            PeerRequest::Farewell { group, number, farewell } => self.goodbye(from, &group, number, farewell).await,
             PeerRequest::Tell(route) => self.told(route),
             PeerRequest::Membership { group, number } => self.is_member(&group, ReplicaId { peer: from, number }).await,
         }
@@ -111,11 +111,15 @@ impl Host {
                 return answer;
             }
         };
-        let leads = matches!(checked, Checked::Append(_));
+        let told = match &checked {
+            Checked::Append(request) => Some((request.vote.leader_id.term, request.leader_commit)),
+            _ => None,
+        };
         match deliver::deliver(&replica.shared.raft, checked).await {
             Ok(answer) => {
-                if leads {
-                    replica.shared.note_leader();
+                // An append of an older term than ours was refused.
+                if let Some((_, committed)) = told.filter(|(term, _)| *term >= replica.shared.term().0) {
+                    replica.shared.note_leader(committed);
                 }
                 answer
             }
@@ -123,12 +127,13 @@ impl Host {
         }
     }
 
-    fn goodbye(&self, from: PeerId, group: &GroupId, number: ReplicaNumber, farewell: Farewell) -> PeerAnswer {
+    async fn goodbye(&self, from: PeerId, group: &GroupId, number: ReplicaNumber, farewell: Farewell) -> PeerAnswer {
         let Some(replica) = self.replica(group) else { return PeerAnswer::NotLeader(None) };
         if !replica.shared.is_leader() {
             return PeerAnswer::NotLeader(Some(replica.shared.route()));
         }
         tracing::debug!(%group, %from, %number, ?farewell, "a member goes");
+        replica.farewells.note(from, farewell).await;
         replica.nudge.notify_one();
         PeerAnswer::Ok
     }
@@ -195,7 +200,12 @@ impl Host {
                 let ended = replica.receiver.lock().await.end(transfer, sender, chunks, rows, now).await;
                 match ended {
                     Ok(Ended::Answer(answer)) => answer,
-                    Ok(Ended::Install(arrived)) => self.install(&replica, *arrived).await,
+                    Ok(Ended::Install(arrived)) => {
+                        // It is told of its end whether or not the sender still waits.
+                        let (host, replica) = (Arc::clone(self), Arc::clone(&replica));
+                        let installed = self.tracker.spawn(async move { host.install(&replica, *arrived).await });
+                        installed.await.unwrap_or_else(|error| BulkAnswer::Refused(error.to_string()))
+                    }
                     Err(error) => BulkAnswer::Refused(error.to_string()),
                 }
             }
@@ -225,7 +235,10 @@ impl Host {
             Err(violation) => BulkAnswer::Refused(violation.to_string()),
         };
         let body = match &answer {
-            BulkAnswer::Installed(body) => Some(body.clone()),
+            BulkAnswer::Installed(body) => {
+                tracing::info!(group = %replica.shared.group, from = %sender.peer, "restored by a snapshot");
+                Some(body.clone())
+            }
             _ => None,
         };
         replica.receiver.lock().await.installed(transfer, body, Instant::now());

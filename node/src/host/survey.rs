@@ -60,6 +60,12 @@ impl Host {
             return PeerAnswer::Refused(format!("a survey about more than {MAX_PEERS_IN_MESSAGE} peers"));
         }
         self.book.learn(&survey.peers);
+        if self.going.farewell() == Farewell::Leaving
+            && let Some(replica) = self.replica(&survey.group)
+        {
+            // Whoever hears it may propose the removal at once.
+            replica.removals.may_be_proposed();
+        }
         let peers = || survey.peers.iter().map(|told| told.peer).filter(|peer| *peer != self.local);
         self.presence.watch(peers());
         let Some(replica) = self.replica(&survey.group).filter(|replica| replica.shared.id.number == survey.to) else {
@@ -82,16 +88,24 @@ impl Host {
     pub(super) fn gone_or_refused(&self, group: &xorum_behaviours::wire::GroupId, number: ReplicaNumber) -> PeerAnswer {
         match self.storage.dead_number(group) {
             Ok(Some(dead)) if number <= dead => PeerAnswer::Gone(dead),
-            Ok(_) => PeerAnswer::Refused("no such replica here".into()),
+            Ok(_) => match self.quarantined(group) {
+                Some(stopped) if number <= stopped => PeerAnswer::Gone(stopped),
+                _ => PeerAnswer::Refused("no such replica here".into()),
+            },
             Err(error) => PeerAnswer::Refused(error.to_string()),
         }
     }
 }
 
-/// Whether a peer goes, as its newest report says; one that said nothing stays.
-pub(super) fn farewell(report: Option<&Report>) -> Farewell {
-    match report {
-        Some(Report::Answered { answer, .. }) => answer.farewell,
+/// Whether a peer goes: as it told by itself since its newest report, or as that says; one that said nothing stays. What
+/// was told is believed for a while: whoever went may be back.
+pub(super) fn farewell(report: Option<&Report>, told: Option<(Farewell, Instant)>, believed_for: Duration) -> Farewell {
+    match (report, told.filter(|(_, at)| at.elapsed() < believed_for)) {
+        (Some(Report::Answered { at, answer }), Some((told, told_at))) if *at < told_at => {
+            if answer.farewell == Farewell::Stays { told } else { answer.farewell }
+        }
+        (Some(Report::Answered { answer, .. }), _) => answer.farewell,
+        (_, Some((told, _))) => told,
         _ => Farewell::Stays,
     }
 }

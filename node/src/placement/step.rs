@@ -130,7 +130,8 @@ fn not_yet(view: &View) -> Option<Action> {
     }
     let seated = view.seated();
     if !seated.contains(&view.local) {
-        return Some(Action::Wait(WaitFor::NextLeader));
+        let heir = seated.iter().find(|voter| view.is_sound(voter) && view.progress(voter).caught_up);
+        return Some(heir.map_or(Action::Wait(WaitFor::NextLeader), |to| Action::TransferLeadership { to: *to }));
     }
     (!view.has_quorum(&seated)).then_some(Action::Wait(WaitFor::Quorum))
 }
@@ -173,9 +174,11 @@ fn hand_over(view: &View, wanted: &BTreeSet<PeerId>) -> HandOver {
     }
 }
 
-/// Can the learner be promoted now?
+/// Can the learner be promoted now? It must know the membership too: a voter that does not know another takes it for a
+/// stranger and gives it no vote.
 fn is_ready(view: &View, learner: &ReplicaId) -> bool {
-    view.is_alive(learner) && view.progress(learner).caught_up
+    let progress = view.progress(learner);
+    view.is_alive(learner) && progress.caught_up && progress.knows_membership
 }
 
 /// Adds a replica of this peer as a learner, under a number that was never used; mints one first.

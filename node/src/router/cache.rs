@@ -73,6 +73,15 @@ impl DescriptorCache {
         }
     }
 
+    /// Remembers who leads a group, where nobody is known to and this is a voter of it.
+    pub fn remember_leader(&self, group: &GroupId, leader: &libp2p::PeerId) {
+        for descriptor in self.by_prefix.write().values_mut().filter(|kept| kept.group == *group) {
+            if descriptor.leader.is_none() && descriptor.voters.iter().any(|voter| voter.peer == *leader) {
+                Arc::make_mut(descriptor).leader = Some(*leader);
+            }
+        }
+    }
+
     /// All of them, in the order of the key space.
     pub fn all(&self) -> Vec<Arc<Descriptor>> {
         self.by_prefix.read().values().cloned().collect()
@@ -120,6 +129,20 @@ mod tests {
         assert!(cache.learn(first));
         assert!(cache.learn(moved.clone()));
         assert_eq!(cache.find(&Prefix::EMPTY.anchor()), Some(Arc::new(moved)));
+    }
+
+    #[test]
+    fn a_leader_is_forgotten_and_only_a_voter_is_remembered_in_its_place() {
+        let cache = DescriptorCache::default();
+        let first = descriptor("-", 1, 1);
+        let (group, voter) = (first.group, first.voters[0].peer);
+        let leader = || cache.find(&Prefix::EMPTY.anchor()).and_then(|found| found.leader);
+        assert!(cache.learn(first));
+        cache.forget_leader(&group, &voter);
+        cache.remember_leader(&group, &PeerId::random());
+        assert_eq!(leader(), None);
+        cache.remember_leader(&group, &voter);
+        assert_eq!(leader(), Some(voter));
     }
 
     proptest! {

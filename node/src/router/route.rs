@@ -20,7 +20,7 @@ use super::{
     attempt::{self, Next, Obstacle, Step},
     session::{Sessions, Ticket},
 };
-use crate::{error::OpError, host::Host, peers::PeerBook};
+use crate::{error::OpError, host::Host, peers::PeerBook, swarm};
 
 /// The pause before another copy grows from this…
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -40,6 +40,7 @@ const MAX_ASKED: usize = 16;
 pub struct Router {
     local: PeerId,
     links: links::Client,
+    swarm: swarm::Handle,
     host: Option<Arc<Host>>,
     cache: Arc<DescriptorCache>,
     book: Arc<PeerBook>,
@@ -58,8 +59,12 @@ struct Progress {
     /// Counts the voters that were tried, so that each gets its turn.
     turn: usize,
     group: Option<Arc<Descriptor>>,
+    /// Was every voter known here tried in vain? Others may have taken their seats.
+    astray: bool,
     /// May any copy have been proposed, with what became of it unknown?
     perhaps_proposed: bool,
+    /// Bytes of the value that it carries.
+    bytes: usize,
     obstacle: Option<Obstacle>,
 }
 
@@ -68,6 +73,7 @@ impl Router {
     pub fn new(
         local: PeerId,
         links: links::Client,
+        swarm: swarm::Handle,
         host: Option<Arc<Host>>,
         cache: Arc<DescriptorCache>,
         book: Arc<PeerBook>,
@@ -77,7 +83,7 @@ impl Router {
         // Long enough that a busy leader answers, short enough that a hung one does not hold an operation for long.
         let attempt_timeout = Duration::from_millis(4 * raft.election_max_ms).max(Duration::from_secs(1));
         let (sessions, clocks) = (Sessions::new(), Mutex::default());
-        Self { local, links, host, cache, book, sessions, clocks, bounds, attempt_timeout }
+        Self { local, links, swarm, host, cache, book, sessions, clocks, bounds, attempt_timeout }
     }
 
     /// Applies an operation once.
@@ -89,20 +95,34 @@ impl Router {
         let mut ticket = self.sessions.begin().map_err(|e| OpError::Busy(e.to_string()))?;
         let mut expires = None;
         let mut progress = Progress::new(Position::of_key(op.key()), timeout);
+        progress.bytes = op.value().map_or(0, Bytes::len);
         loop {
             let Some(target) = self.target(&mut progress).await else { return Err(self.give_up(progress, true)) };
             // Fixed with the number, once the group whose clock it is on is known.
             let expires_at = *expires.get_or_insert_with(|| self.expires(&progress));
             let command = ClientCommand { id: ticket.id(expires_at), op: op.clone() };
-            let bytes = op.value().map_or(0, Bytes::len);
-            let answer = self.ask(target, OpRequest::Command(command), self.within(&progress, bytes)).await;
-            if let Ok(OpAnswer::Applied { group, clock, .. } | OpAnswer::Refused { group, clock, .. }) = &answer {
-                self.learn_clock(*group, *clock);
+            let within = self.within(&progress, progress.bytes);
+            let answer = self.ask(target, OpRequest::Command(command), within).await;
+            match &answer {
+                Ok(OpAnswer::Refused {
+                    refusal: Refusal::Expired | Refusal::ExpiresTooFarAhead, group, clock, ..
+                }) => self.set_clock(*group, *clock),
+                Ok(OpAnswer::Applied { group, clock, .. } | OpAnswer::Refused { group, clock, .. }) => {
+                    self.learn_clock(*group, *clock);
+                }
+                _ => {}
             }
             match self.step(&mut progress, target, answer).await? {
                 None => {}
-                Some(Settled::Done(OpAnswer::Applied { answer, .. })) => return Ok(answer),
-                Some(Settled::Done(_)) => progress.obstacle = Some(Obstacle::Nonsense),
+                Some(Settled::Done(OpAnswer::Applied { answer, .. })) => {
+                    self.served(&progress, target);
+                    return Ok(answer);
+                }
+                Some(Settled::Done(_)) => {
+                    // Whoever answers nonsense may have proposed it.
+                    progress.perhaps_proposed = true;
+                    progress.nonsense().await;
+                }
                 Some(Settled::Rename) => {
                     if !progress.perhaps_proposed {
                         ticket = self.rename(ticket)?;
@@ -131,8 +151,13 @@ impl Router {
             let request = OpRequest::Read(ReadRequest { key: key.clone(), consistency });
             let answer = self.ask(target, request, self.within(&progress, self.bounds.max_value_bytes as usize)).await;
             match self.step(&mut progress, target, answer).await? {
-                Some(Settled::Done(OpAnswer::Read(answer))) => return Ok(answer),
-                Some(_) => progress.obstacle = Some(Obstacle::Nonsense),
+                Some(Settled::Done(OpAnswer::Read(answer))) => {
+                    if consistency == Consistency::Linearizable {
+                        self.served(&progress, target);
+                    }
+                    return Ok(answer);
+                }
+                Some(_) => progress.nonsense().await,
                 None => {}
             }
         }
@@ -160,8 +185,10 @@ impl Router {
             });
             let within = WATCH_WAIT + self.attempt_timeout;
             let answer = self.ask(target, request, within).await;
-            if let Some(Settled::Done(OpAnswer::Watch(answer))) = self.step(&mut progress, target, answer).await? {
-                return Ok(answer);
+            match self.step(&mut progress, target, answer).await? {
+                Some(Settled::Done(OpAnswer::Watch(answer))) => return Ok(answer),
+                Some(_) => progress.nonsense().await,
+                None => {}
             }
         }
     }
@@ -188,8 +215,9 @@ impl Router {
         loop {
             for peer in self.book.connected_peers().into_iter().take(MAX_ASKED) {
                 let within = deadline.saturating_duration_since(Instant::now()).min(self.attempt_timeout);
-                if let Ok(answer) = self.ask(peer, request.clone(), within).await {
-                    return Ok(answer);
+                match self.ask(peer, request.clone(), within).await {
+                    Ok(OpAnswer::Busy | OpAnswer::Unknown) | Err(_) => {}
+                    Ok(answer) => return Ok(answer),
                 }
             }
             if Instant::now() + pause >= deadline {
@@ -201,7 +229,11 @@ impl Router {
         }
     }
 
-    fn check_sizes(&self, key: &Bytes, value: Option<&Bytes>) -> Result<(), OpError> {
+    /// Refuses what no group takes.
+    ///
+    /// # Errors
+    /// Names what is too large.
+    pub fn check_sizes(&self, key: &Bytes, value: Option<&Bytes>) -> Result<(), OpError> {
         let check = |what, bytes: usize, limit: u32| {
             let (bytes, limit) = (bytes as u64, u64::from(limit));
             if bytes > limit { Err(OpError::TooLarge { what, bytes, limit }) } else { Ok(()) }
@@ -215,6 +247,9 @@ impl Router {
         loop {
             if Instant::now() >= progress.deadline {
                 return None;
+            }
+            if std::mem::take(&mut progress.astray) {
+                self.discover(progress).await;
             }
             let own = self.host.as_ref().and_then(|host| host.descriptor(&progress.position));
             if let Some(descriptor) = self.cache.newest(&progress.position, own) {
@@ -238,20 +273,32 @@ impl Router {
         }
     }
 
-    /// Asks connected peers, the closest first, who owns the position. Says whether anyone knew.
+    /// Asks connected peers, the closest first, then those that Kademlia finds closest, who owns the position. Says
+    /// whether anyone knew more than is known here.
     async fn discover(&self, progress: &Progress) -> bool {
-        let mut peers = self.book.connected_peers();
-        peers.sort_by_key(|peer| Position::of_peer(peer).distance(&progress.position));
-        for peer in peers.into_iter().take(MAX_ASKED) {
+        let near = |peers: &mut Vec<PeerId>| {
+            peers.sort_by_key(|peer| Position::of_peer(peer).distance(&progress.position));
+            peers.truncate(MAX_ASKED);
+        };
+        let mut connected = self.book.connected_peers();
+        near(&mut connected);
+        if self.ask_where(progress, &connected).await {
+            return true;
+        }
+        let mut found = self.swarm.closest(progress.position, self.within(progress, 0)).await;
+        found.retain(|peer| !connected.contains(peer) && *peer != self.local);
+        near(&mut found);
+        self.ask_where(progress, &found).await
+    }
+
+    /// Asks these peers, one after another, who owns the position. Says whether anyone knew more.
+    async fn ask_where(&self, progress: &Progress, peers: &[PeerId]) -> bool {
+        for &peer in peers {
             let request = OpRequest::Locate(progress.position);
-            match self.ask(peer, request, self.within(progress, 0)).await {
-                Ok(OpAnswer::Located { route: Some(route) })
-                    if route.descriptor.prefix.contains(&progress.position) =>
-                {
-                    self.learn(route);
-                    return true;
-                }
-                _ => {}
+            let answer = self.ask(peer, request, self.within(progress, 0)).await;
+            let Ok(OpAnswer::Located { route: Some(route) }) = answer else { continue };
+            if route.descriptor.prefix.contains(&progress.position) && self.learn(route) {
+                return true;
             }
         }
         false
@@ -296,10 +343,11 @@ impl Router {
                 progress.wait().await;
                 Ok(None)
             }
-            Step::Fail(Refusal::GroupTooLarge) => {
-                Err(OpError::Unavailable { message: "the key's group is full and cannot split".into(), group: None })
-            }
-            Step::Fail(_) => Err(OpError::Invalid("the key or the value is larger than the network allows".into())),
+            Step::Fail(refusal) => Err(OpError::TooLarge {
+                what: if refusal == Refusal::GroupTooLarge { "group" } else { "value" },
+                bytes: progress.bytes as u64,
+                limit: u64::from(self.bounds.max_value_bytes),
+            }),
             Step::Invalid(why) if !progress.perhaps_proposed => Err(OpError::Invalid(why)),
             Step::Invalid(_) => {
                 progress.wait().await;
@@ -326,6 +374,13 @@ impl Router {
         }
     }
 
+    /// Only a leader applies and reads: the next operation asks it first, where nobody was known to lead.
+    fn served(&self, progress: &Progress, target: PeerId) {
+        if let Some(descriptor) = progress.group.as_ref().filter(|descriptor| descriptor.leader.is_none()) {
+            self.cache.remember_leader(&descriptor.group, &target);
+        }
+    }
+
     fn learn(&self, route: Route) -> bool {
         self.book.learn(&route.addrs);
         self.learn_clock(route.descriptor.group, route.descriptor.clock);
@@ -336,12 +391,17 @@ impl Router {
         let now = Instant::now();
         let mut clocks = self.clocks.lock();
         let known = clocks.entry(group).or_insert((clock, now));
-        if clock.0 > known.0.0 + (now - known.1).as_millis() as u64 {
+        if clock.0 > known.0.0.saturating_add((now - known.1).as_millis() as u64) {
             *known = (clock, now);
         }
         if clocks.len() > 4_096 {
             clocks.pop_first();
         }
+    }
+
+    /// Takes a group's word for its clock: it stands still while nobody leads, and an estimate does not.
+    fn set_clock(&self, group: GroupId, clock: GroupClock) {
+        self.clocks.lock().insert(group, (clock, Instant::now()));
     }
 
     /// The group clock at the operation's deadline, as far as it can be told from here.
@@ -351,9 +411,9 @@ impl Router {
             read.unwrap_or((descriptor.clock, Instant::now()))
         });
         let now = Instant::now();
-        let clock = known.map_or(0, |(clock, at)| clock.0 + (now - at).as_millis() as u64);
+        let clock = known.map_or(0, |(clock, at)| clock.0.saturating_add((now - at).as_millis() as u64));
         let left = progress.deadline.saturating_duration_since(now) + EXPIRES_SLACK;
-        GroupClock(clock + left.as_millis() as u64)
+        GroupClock(clock.saturating_add(left.as_millis() as u64))
     }
 
     /// A new name, for a command of which no copy may have been proposed.
@@ -424,9 +484,18 @@ impl Progress {
             followed: 0,
             turn: 0,
             group: None,
+            astray: false,
             perhaps_proposed: false,
+            bytes: 0,
             obstacle: None,
         }
+    }
+
+    /// Somebody answered what is no answer to the request.
+    async fn nonsense(&mut self) {
+        self.obstacle = Some(Obstacle::Nonsense);
+        self.turn += 1;
+        self.wait().await;
     }
 
     /// Pauses before another copy, longer each time, never past the deadline.
@@ -438,6 +507,7 @@ impl Progress {
         let voters = self.group.as_ref().map_or(1, |descriptor| descriptor.voters.len());
         if self.turn > voters {
             self.turn = 0;
+            self.astray = true;
         }
     }
 }

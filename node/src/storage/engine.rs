@@ -81,11 +81,11 @@ impl Engine {
             database.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(memtable_bytes))
         };
         let engine = Self {
-            meta: keyspace("meta", 4 * MIB)?,
-            raft: keyspace("raft", 4 * MIB)?,
-            log: keyspace("log", 16 * MIB)?,
-            state: keyspace("state", 8 * MIB)?,
-            data: keyspace("data", 16 * MIB)?,
+            meta: keyspace("meta", MIB)?,
+            raft: keyspace("raft", 2 * MIB)?,
+            log: keyspace("log", 4 * MIB)?,
+            state: keyspace("state", 4 * MIB)?,
+            data: keyspace("data", 6 * MIB)?,
             database,
         };
         engine.check_format()?;

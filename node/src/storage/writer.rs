@@ -13,6 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use parking_lot::{Condvar, Mutex};
@@ -25,6 +26,9 @@ use super::{
 
 /// Bytes of writes that may wait or be in work; who wants to add more waits.
 const ROOM_BYTES: usize = 32 * 1024 * 1024;
+
+/// A write that takes longer is logged: everyone waits for it.
+const SLOW: Duration = Duration::from_millis(50);
 
 /// Writes that may wait for one that needs a sync.
 const MAX_UNSYNCED: usize = 1024;
@@ -228,7 +232,12 @@ impl Writer {
             None if rows.is_empty() => Ok(()),
             None => {
                 *commits += 1;
-                self.commit_rows(engine, rows, *commits)
+                let (count, began) = (rows.len(), Instant::now());
+                let result = self.commit_rows(engine, rows, *commits);
+                if began.elapsed() > SLOW {
+                    tracing::debug!(rows = count, took = ?began.elapsed(), "a slow write");
+                }
+                result
             }
         };
         if let Err(error) = &result {

@@ -1,9 +1,9 @@
 //! Listening, before the event loop runs: a peer is ready only once it knows where it listens.
 
-use std::time::Duration;
+use std::{io, net::TcpListener, time::Duration};
 
 use futures::{FutureExt, StreamExt};
-use libp2p::{Multiaddr, Swarm, core::transport::ListenerId, swarm::SwarmEvent};
+use libp2p::{Multiaddr, Swarm, core::transport::ListenerId, multiaddr::Protocol, swarm::SwarmEvent};
 use xorum_behaviours::{Behaviour, reachability};
 
 /// How long the system may take to say where a listener is.
@@ -27,6 +27,7 @@ pub async fn listen(swarm: &mut Swarm<Behaviour>, wanted: &[Multiaddr]) -> Resul
     let mut listeners: Vec<Listener> = Vec::new();
     for addr in wanted {
         let failed = |reason: String| ListenFailure { addr: addr.clone(), reason };
+        probe(addr).map_err(|error| failed(error.to_string()))?;
         let id = swarm.listen_on(addr.clone()).map_err(|error| failed(error_text(&error)))?;
         listeners.push(Listener { id, wanted: addr.clone(), got: Vec::new() });
     }
@@ -50,6 +51,19 @@ pub async fn listen(swarm: &mut Swarm<Behaviour>, wanted: &[Multiaddr]) -> Resul
         }
     }
     Ok(listeners.into_iter().flat_map(|listener| listener.got).collect())
+}
+
+/// Fails where another process listens on a TCP port already. The transport shares ports, so that it can dial from the
+/// one that it listens on: another that does the same would not stop it, and each would get some of the connections.
+fn probe(addr: &Multiaddr) -> io::Result<()> {
+    let port = addr.iter().find_map(|part| match part {
+        Protocol::Tcp(port) if port != 0 => Some(port),
+        _ => None,
+    });
+    match (reachability::ip_of(addr), port) {
+        (Some(ip), Some(port)) => TcpListener::bind((ip, port)).map(drop),
+        _ => Ok(()),
+    }
 }
 
 /// An address that is listened on, and what the system made of it.
@@ -83,7 +97,7 @@ fn note<E>(listeners: &mut [Listener], event: SwarmEvent<E>) -> Result<(), Liste
 
 fn error_text(error: &libp2p::TransportError<std::io::Error>) -> String {
     match error {
-        libp2p::TransportError::MultiaddrNotSupported(_) => "no such transport here".into(),
+        libp2p::TransportError::MultiaddrNotSupported(_) => "no transport here listens on such an address".into(),
         libp2p::TransportError::Other(error) => error.to_string(),
     }
 }

@@ -182,12 +182,14 @@ impl EventLoop {
 
     fn on_identify(&mut self, event: identify::Event) {
         let identify::Event::Received { peer_id, info, .. } = event else { return };
-        let serves = self.gate.role_of(&peer_id) == Some(PeerRole::Peer);
+        if self.gate.role_of(&peer_id) != Some(PeerRole::Peer) {
+            return;
+        }
         for addr in info.listen_addrs.into_iter().filter(reachability::is_dialable).take(16) {
-            if serves {
-                self.book.add_addr(peer_id, addr.clone());
-                self.add_addr(peer_id, addr);
-            }
+            self.book.add_addr(peer_id, addr);
+        }
+        for addr in self.book.addrs(&peer_id) {
+            self.add_addr(peer_id, addr);
         }
     }
 

@@ -175,6 +175,15 @@ impl Process {
         self.ended(within).await
     }
 
+    /// Asks it to stop, as Ctrl-C does, and waits until it has.
+    ///
+    /// # Errors
+    /// When it does not within `within`.
+    pub async fn interrupt(&mut self, within: Duration) -> Result<ExitStatus> {
+        self.signal(Signal::SIGINT)?;
+        self.ended(within).await
+    }
+
     /// Waits until it ends by itself.
     ///
     /// # Errors
@@ -199,10 +208,7 @@ impl Process {
     /// # Errors
     /// When it has ended, or the system has no `/proc`.
     pub fn resident_bytes(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix("kB")).context("no VmRSS in its status")?;
-        Ok(kib.trim().parse::<u64>()? * 1024)
+        resident_bytes(self.pid()?)
     }
 
     fn pid(&self) -> Result<u32> {
@@ -236,6 +242,14 @@ pub fn binary() -> Result<PathBuf> {
     let test = env::current_exe().context("where this test is")?;
     let found = test.ancestors().skip(1).take(2).map(|dir| dir.join("xorum")).find(|path| path.is_file());
     found.with_context(|| format!("no xorum beside {}: `cargo build` it first, or set XORUM_BIN", test.display()))
+}
+
+/// The resident memory of a process, in bytes.
+pub(super) fn resident_bytes(pid: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB")).context("no VmRSS in its status")?;
+    Ok(kib.trim().parse::<u64>()? * 1024)
 }
 
 /// Reads `ready peer=<PeerId> addr=<multiaddr> addr=…`.

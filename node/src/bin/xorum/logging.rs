@@ -10,11 +10,9 @@ use std::{
 
 use parking_lot::Mutex;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use xorum_node::NOTICE;
 
 use crate::settings::LogFormat;
-
-/// The target of events that are shown by default.
-const NOTICE: &str = "xorum::notice";
 
 /// Where log lines go; may change while the process runs.
 #[derive(Clone, Default)]

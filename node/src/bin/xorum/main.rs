@@ -82,7 +82,10 @@ fn start(Cli { action, run }: Cli) -> anyhow::Result<Exit> {
             let settings = Settings::gather(flags, config, |name| std::env::var_os(name))?;
             let route = Route::default();
             logging::start(settings.log_format, &route).map_err(Usage)?;
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            let runtime = match settings.threads() {
+                1 => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+                threads => tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?,
+            };
             runtime.block_on(act(action, settings, route))
         }
     }

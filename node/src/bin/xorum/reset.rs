@@ -4,13 +4,11 @@
 //! older than what the network was promised. Nothing is deleted; the directory is renamed.
 
 use std::{
-    fs::{self, File, TryLockError},
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
-/// The file that a running peer holds locked.
-const LOCK: &str = "lock";
+use xorum_node::{data_dir::DataDir, error::StartError};
 
 /// Why nothing was moved.
 #[derive(Debug, thiserror::Error)]
@@ -18,23 +16,23 @@ pub(crate) enum ResetError {
     /// There is nothing to reset.
     #[error("{} does not exist: there is no identity to reset; give another with --data-dir", .0.display())]
     Absent(PathBuf),
-    /// A peer runs on it.
-    #[error("data directory {} is in use by another process: stop it first", .0.display())]
-    Locked(PathBuf),
+    /// A peer runs on it, or it cannot be locked.
+    #[error(transparent)]
+    NotOurs(#[from] StartError),
     /// The system refused.
     #[error("data directory {}: {source}; nothing was moved", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
 
-/// Renames `dir`; returns its new name.
+/// Renames `dir`, holding its lock; returns its new name.
 pub(crate) fn reset(dir: &Path) -> Result<PathBuf, ResetError> {
     let failed = |source| ResetError::Io { path: dir.to_owned(), source };
     let dir_there = dir.canonicalize().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => ResetError::Absent(dir.to_owned()),
         _ => failed(error),
     })?;
-    let _lock = lock(dir, &dir_there.join(LOCK))?;
     let name = dir_there.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidFilename.into()))?;
+    let _locked = DataDir::open(dir)?;
     for number in 1..=u32::MAX {
         let mut aside = name.to_owned();
         aside.push(format!(".old-{number}"));
@@ -47,20 +45,6 @@ pub(crate) fn reset(dir: &Path) -> Result<PathBuf, ResetError> {
     Err(failed(io::ErrorKind::AlreadyExists.into()))
 }
 
-/// Holds the lock, if the directory has one, while it is moved.
-fn lock(dir: &Path, path: &Path) -> Result<Option<File>, ResetError> {
-    let failed = |source| ResetError::Io { path: path.to_owned(), source };
-    let file = match File::options().read(true).write(true).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        file => file.map_err(failed)?,
-    };
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Err(ResetError::Locked(dir.to_owned())),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,9 +54,8 @@ mod tests {
         let parent = tempfile::tempdir().expect("a directory");
         let dir = parent.path().join("d");
         for number in 1..=2 {
-            fs::create_dir(&dir).expect("made");
+            drop(DataDir::open(&dir).expect("made"));
             fs::write(dir.join("identity"), number.to_string()).expect("written");
-            fs::write(dir.join(LOCK), "").expect("written");
             let aside = reset(&dir).expect("moved");
             assert!(aside.ends_with(format!("d.old-{number}")));
             assert_eq!(fs::read_to_string(aside.join("identity")).expect("there"), number.to_string());
@@ -83,9 +66,8 @@ mod tests {
     #[test]
     fn a_directory_in_use_stays() {
         let dir = tempfile::tempdir().expect("a directory");
-        let lock = File::create(dir.path().join(LOCK)).expect("made");
-        lock.lock().expect("free");
-        assert!(matches!(reset(dir.path()), Err(ResetError::Locked(_))));
+        let _peer = DataDir::open(dir.path()).expect("free");
+        assert!(matches!(reset(dir.path()), Err(ResetError::NotOurs(StartError::Locked(_)))));
         assert!(dir.path().exists());
     }
 

@@ -7,6 +7,7 @@
 
 use std::{
     ffi::OsString,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -88,12 +89,17 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     #[serde(deserialize_with = "from_duration")]
     pub(crate) settle_after: Option<Duration>,
-    /// Memory for the storage engine's cache [default: 16MiB]
+    /// Memory for the storage engine's cache [default: 8MiB]
     ///
     /// Too small reads the disk more often; too large takes memory from others.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     #[serde(deserialize_with = "from_text")]
     pub(crate) cache_bytes: Option<ByteSize>,
+    /// Threads that serve, beside the storage's own [default: half the processors]
+    ///
+    /// More let one peer use a larger machine; fewer wake each other less, which is faster where peers share one.
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
     /// Give an operation up after this long, such as 500ms; at most 10m [default: 5s]
     #[arg(long, value_name = "DURATION", value_parser = timeout)]
     #[serde(deserialize_with = "from_timeout")]
@@ -163,6 +169,7 @@ impl Settings {
             replace_after: env.read("XORUM_REPLACE_AFTER", duration)?,
             settle_after: env.read("XORUM_SETTLE_AFTER", duration)?,
             cache_bytes: env.read("XORUM_CACHE_BYTES", size)?,
+            threads: env.read("XORUM_THREADS", |text| text.parse().map_err(|_| "not a number above 0"))?,
             timeout: env.read("XORUM_TIMEOUT", timeout)?,
             log_format: env.read("XORUM_LOG_FORMAT", |text| {
                 <LogFormat as clap::ValueEnum>::from_str(text, false).map_err(|_| "neither `text` nor `json`")
@@ -186,10 +193,17 @@ impl Settings {
             replace_after: self.replace_after.or(lower.replace_after),
             settle_after: self.settle_after.or(lower.settle_after),
             cache_bytes: self.cache_bytes.or(lower.cache_bytes),
+            threads: self.threads.or(lower.threads),
             timeout: self.timeout.or(lower.timeout),
             log_format: self.log_format.or(lower.log_format),
             no_repl: self.no_repl.or(lower.no_repl),
         }
+    }
+
+    /// The threads that were set, or half the processors.
+    pub(crate) fn threads(&self) -> usize {
+        let processors = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        self.threads.map_or_else(|| processors().div_ceil(2), NonZeroUsize::get)
     }
 
     /// The data directory that was set, or the platform's.

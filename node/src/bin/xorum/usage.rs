@@ -9,7 +9,11 @@ pub(crate) fn one_line(error: &clap::Error) -> String {
         .filter(|line| !line.is_empty())
         .collect();
     let what = what.join(" ");
-    what.strip_prefix("error: ").unwrap_or(&what).to_owned()
+    let what = what.strip_prefix("error: ").unwrap_or(&what);
+    match what.strip_prefix("the following required arguments were not provided: ") {
+        Some(missing) => format!("missing {missing}"),
+        None => what.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -22,7 +26,7 @@ mod tests {
     #[test]
     fn wrong_usage_is_one_line_that_names_the_flag_and_the_text() {
         for (args, line) in [
-            (&["put", "k"][..], "the following required arguments were not provided: <VALUE>"),
+            (&["put", "k"][..], "missing <VALUE>"),
             (&["--replicas", "4"], "invalid value '4' for '--replicas <3|5|7>': must be 3, 5 or 7"),
             (&["run", "--listn", "x"], "unexpected argument '--listn' found"),
         ] {

@@ -31,7 +31,11 @@ impl Facts<'_> {
     /// Will openraft turn a message with this vote away before it looks at anything else? So it does unless the vote
     /// is at least its own.
     pub(super) fn outvotes(&self, vote: &Vote) -> bool {
-        self.vote.is_some_and(|mine| !matches!(vote.partial_cmp(&mine), Some(Ordering::Greater | Ordering::Equal)))
+        // What is committed may be known sooner than the vote under which it was: an older leader is outvoted by it too.
+        let outdated = self.committed.is_some_and(|committed| committed.leader_id.term > vote.leader_id.term);
+        let mine = self.vote;
+        outdated
+            || mine.is_some_and(|mine| !matches!(vote.partial_cmp(&mine), Some(Ordering::Greater | Ordering::Equal)))
     }
 
     /// Does a log with this entry agree with what is committed here?

@@ -125,7 +125,7 @@ mod tests {
     fn what_is_not_understood_is_explained_in_one_line() {
         for (line, message) in [
             ("frobnicate", "unknown command \"frobnicate\": `help` lists the commands"),
-            ("put k", "the following required arguments were not provided: <VALUE>; usage: put KEY VALUE"),
+            ("put k", "missing <VALUE>; usage: put KEY VALUE"),
             ("put k v w", "unexpected argument 'w' found; usage: put KEY VALUE"),
             (
                 "cas k x v",

@@ -14,6 +14,9 @@ use rustyline::{
 
 use crate::commands::help;
 
+/// Shown to who has never typed a line.
+const FIRST_HINT: &str = "help lists the commands";
+
 /// Knows the commands.
 pub(super) struct Editing {
     names: Vec<String>,
@@ -95,7 +98,11 @@ impl Hinter for Editing {
     type Hint = Shown;
 
     fn hint(&self, line: &str, pos: usize, context: &Context<'_>) -> Option<Shown> {
-        if line.is_empty() || pos < line.len() {
+        if line.is_empty() {
+            // Of someone who is here for the first time.
+            return context.history().is_empty().then(|| Shown::Parameters(FIRST_HINT.to_owned()));
+        }
+        if pos < line.len() {
             return None;
         }
         if let Some(left) = self.parameters_left(line) {
