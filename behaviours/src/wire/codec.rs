@@ -5,6 +5,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::MAX_MESSAGE_BYTES;
 
+/// Room that a message gets at first: most need no more.
+const TYPICAL_BYTES: usize = 1024;
+
 /// A message that cannot be sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
@@ -38,7 +41,7 @@ pub enum DecodeError {
 /// # Errors
 /// When it would be longer than [`MAX_MESSAGE_BYTES`], or cannot be expressed in CBOR.
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, EncodeError> {
-    encode_into(Vec::new(), message)
+    encode_into(Vec::with_capacity(TYPICAL_BYTES), message)
 }
 
 /// Encodes a message behind what `buffer` already holds; the limit counts the message alone.

@@ -2,15 +2,15 @@
 
 use xorum_behaviours::wire::{self, SessionId, Version};
 
-use super::{changes, error::StorageError, journal, keys, log, records::Dropped};
+use super::{changes, error::StorageError, journal, keys, records::Dropped, run};
 use crate::group::raft::Entry;
 
-/// The row of a log entry.
+/// The row of a run of log entries, oldest first.
 ///
 /// # Errors
 /// When it is none, or another's than its key says.
-pub fn log_entry(key: &[u8], value: &[u8]) -> Result<Entry, StorageError> {
-    log::decode_entry(key, value)
+pub fn log_entries(key: &[u8], value: &[u8]) -> Result<Vec<Entry>, StorageError> {
+    Ok(run::decode(key, value)?.into_iter().map(|(entry, _)| entry).collect())
 }
 
 /// The row of what is to be dropped; encoded again.

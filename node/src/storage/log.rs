@@ -4,6 +4,7 @@
 //! durable the tail keeps the newest `log_cache_bytes`; what is older is read from the engine, as of one moment.
 
 use std::{
+    cmp::Ordering,
     collections::VecDeque,
     fmt::Debug,
     io,
@@ -24,6 +25,7 @@ use super::{
     engine::{Engine, Frozen, Row, Space},
     error::StorageError,
     keys,
+    run::{self, Run},
     tail::{Kept, Tail, limited, next_index},
     writer::{Fence, Write},
 };
@@ -126,35 +128,46 @@ impl LogStore {
         end: u64,
         max_bytes: usize,
     ) -> Result<(Vec<Entry>, usize), StorageError> {
-        let range = (Bound::Included(self.key(start)), Bound::Excluded(self.key(end)));
-        let mut entries = Vec::new();
-        let mut bytes = 0;
-        for row in frozen.range(Space::Log, range) {
+        // A run is under the index of its last entry: the first row from here on is the one that holds `start`.
+        let range = (Bound::Included(self.key(start)), Bound::Included(self.key(u64::MAX)));
+        let (mut entries, mut bytes, mut next) = (Vec::new(), 0, start);
+        'rows: for row in frozen.range(Space::Log, range) {
             let (key, value) = row?;
-            if !entries.is_empty() && bytes + value.len() > max_bytes {
-                return Ok((entries, bytes));
+            for (entry, length) in run::decode(&key, &value)? {
+                match entry.log_id.index.cmp(&next) {
+                    Ordering::Less => continue,
+                    Ordering::Greater => break 'rows,
+                    Ordering::Equal if next == end => break 'rows,
+                    Ordering::Equal => {}
+                }
+                if !entries.is_empty() && bytes + length > max_bytes {
+                    return Ok((entries, bytes));
+                }
+                bytes += length;
+                next += 1;
+                entries.push(entry);
             }
-            bytes += value.len();
-            let entry = decode_entry(&key, &value)?;
-            if entry.log_id.index != start + entries.len() as u64 {
+            if next == end {
                 break;
             }
-            entries.push(entry);
         }
-        if entries.len() as u64 != end - start {
-            let missing = start + entries.len() as u64;
-            return Err(StorageError::corrupt("the log", format_args!("entry {missing} is missing")));
+        if next != end {
+            return Err(StorageError::corrupt("the log", format_args!("entry {next} is missing")));
         }
         Ok((entries, bytes))
     }
-}
 
-pub(super) fn decode_entry(key: &[u8], value: &[u8]) -> Result<Entry, StorageError> {
-    let entry: Entry = wire::decode(value).map_err(StorageError::undecodable("a log entry"))?;
-    if keys::index_of_entry(key) != Some(entry.log_id.index) {
-        return Err(StorageError::corrupt("a log entry", "its key is another's"));
+    /// The row that holds what a truncation keeps of the run that it cuts. Where that run began is not known: as many
+    /// entries are written as a run can have.
+    fn last_run(&self, end: u64) -> Result<Option<Row>, StorageError> {
+        let kept = self.entries(end.saturating_sub(run::MAX_ENTRIES as u64), end, usize::MAX)?;
+        let mut run = Run::default();
+        for entry in &kept {
+            run.push(&wire::encode(entry)?);
+        }
+        let last = kept.last().map(|entry| entry.log_id.index);
+        Ok(last.zip(run.take()).map(|(last, value)| Row::put(Space::Log, self.key(last), value)))
     }
-    Ok(entry)
 }
 
 fn read<T: serde::de::DeserializeOwned>(engine: &Engine, key: &[u8], what: &str) -> Result<Option<T>, StorageError> {
@@ -197,7 +210,9 @@ fn end_entry(
     let mut rows = frozen.range(Space::Log, range);
     let Some(row) = (if last { rows.next_back() } else { rows.next() }) else { return Ok(None) };
     let (key, value) = row?;
-    Ok(Some(decode_entry(&key, &value)?.log_id))
+    let entries = run::decode(&key, &value)?;
+    let mut ids = entries.iter().map(|(entry, _)| entry.log_id).filter(|id| id.index >= next_index(purged));
+    Ok(if last { ids.next_back() } else { ids.next() })
 }
 
 /// What a range of indexes is, as the first and the end.
@@ -300,13 +315,23 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let entries = entries.into_iter();
-        let mut rows = Vec::with_capacity(entries.size_hint().0);
-        let mut kept = Vec::with_capacity(entries.size_hint().0);
+        let mut rows = Vec::new();
+        let mut kept: Vec<Kept> = Vec::with_capacity(entries.size_hint().0);
+        let (mut run, mut encoded) = (Run::default(), Vec::new());
+        let row_of = |run: &mut Run, kept: &[Kept]| {
+            let last = kept.last().map(|kept| kept.entry.log_id.index);
+            last.zip(run.take()).map(|(last, value)| Row::put(Space::Log, self.key(last), value))
+        };
         for entry in entries {
-            let value = wire::encode(&entry).map_err(StorageError::from)?;
-            kept.push(Kept { bytes: value.len(), entry });
-            rows.push(Row::put(Space::Log, self.key(kept[kept.len() - 1].entry.log_id.index), value));
+            encoded.clear();
+            encoded = wire::encode_into(encoded, &entry).map_err(StorageError::from)?;
+            if !run.has_room(encoded.len()) {
+                rows.extend(row_of(&mut run, &kept));
+            }
+            run.push(&encoded);
+            kept.push(Kept { bytes: encoded.len(), entry });
         }
+        rows.extend(row_of(&mut run, &kept));
         // Between taking its place in the tail and in the queue, nothing may break off.
         let write = self.shared.writer.room_for(Write::synced(rows).fenced(&self.fence)).await;
         let (end, truncations) = {
@@ -333,10 +358,12 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        let cut = next_index(last);
+        let kept = if cut < self.tail.lock().end() { self.last_run(cut)? } else { None };
         let (start, end) = {
             let mut tail = self.tail.lock();
             let end = tail.end();
-            let start = next_index(last).clamp(tail.first, end);
+            let start = cut.clamp(tail.first, end);
             for _ in start..end {
                 tail.pop_back();
             }
@@ -346,18 +373,19 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             tail.truncations += 1;
             (start, end)
         };
-        let rows = (start..end).map(|index| Row::remove(Space::Log, self.key(index))).collect();
-        self.write(Write::synced(rows));
+        let removed = (start..end).map(|index| Row::remove(Space::Log, self.key(index)));
+        self.write(Write::synced(removed.chain(kept).collect()));
         Ok(())
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
-        let (start, end) = {
+        let (queued, end) = {
             let mut tail = self.tail.lock();
             if tail.purged.is_some_and(|purged| purged >= upto) {
                 return Ok(());
             }
-            let start = tail.first;
+            // What is not known to be durable yet may be in the writer's queue, where its rows cannot be looked up.
+            let queued = tail.first.max(tail.durable_end);
             let end = tail.end().min(upto.index + 1);
             while tail.first_kept() <= upto.index && !tail.kept.is_empty() {
                 tail.pop_front();
@@ -368,15 +396,20 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 tail.durable_end = tail.durable_end.max(upto.index + 1);
             }
             tail.first = tail.first.max(upto.index + 1);
-            (start, end)
+            (queued, end)
         };
         let row = Row::put(
             Space::Raft,
             keys::purged(&self.group, self.number),
             wire::encode(&upto).map_err(StorageError::from)?,
         );
-        let rows = std::iter::once(row).chain((start..end).map(|index| Row::remove(Space::Log, self.key(index))));
-        self.write(Write::lazy(rows.collect()));
+        let mut rows = vec![row];
+        let purged = (Bound::Included(self.key(0)), Bound::Included(self.key(upto.index)));
+        for row in self.shared.engine.frozen().range(Space::Log, purged) {
+            rows.push(Row::remove(Space::Log, row.map_err(io::Error::from)?.0));
+        }
+        rows.extend((queued..end).map(|index| Row::remove(Space::Log, self.key(index))));
+        self.write(Write::lazy(rows));
         Ok(())
     }
 }

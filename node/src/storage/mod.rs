@@ -26,6 +26,7 @@ mod log;
 mod machine;
 mod records;
 mod replica;
+mod run;
 mod snapshot;
 mod staging;
 mod stream;
@@ -91,7 +92,7 @@ impl Default for StorageConfig {
         Self {
             cache_bytes: 16 * 1024 * 1024,
             bounds: Bounds::default(),
-            flush_interval: Duration::from_millis(100),
+            flush_interval: Duration::from_millis(500),
             dirty_limit_bytes: 4 * 1024 * 1024,
             log_cache_bytes: 512 * 1024,
             #[cfg(test)]

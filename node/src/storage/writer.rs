@@ -18,6 +18,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use super::{
     engine::{Engine, Row},
@@ -292,7 +293,8 @@ impl Drop for Ending<'_> {
 /// Of several rows for one key only the last: the engine gives all rows of a batch one sequence number.
 fn last_of_each(rows: impl Iterator<Item = Row>) -> Vec<Row> {
     let mut kept: Vec<Row> = Vec::with_capacity(rows.size_hint().0);
-    let mut at = HashMap::new();
+    // Keys are the program's own: nobody can choose ones that collide.
+    let mut at = HashMap::with_hasher(Xxh3DefaultBuilder);
     for row in rows {
         match at.entry((row.space, row.key.clone())) {
             std::collections::hash_map::Entry::Occupied(place) => kept[*place.get()] = row,

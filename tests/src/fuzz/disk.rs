@@ -45,11 +45,12 @@ pub(super) fn row(bytes: &[u8]) {
     }
 }
 
-/// The first 48 bytes are the key, the rest is the entry.
-pub(super) fn log_entry(bytes: &[u8]) {
+/// The first 48 bytes are the key, the rest is a run of entries.
+pub(super) fn log_entries(bytes: &[u8]) {
     let Some((key, value)) = bytes.split_at_checked(48) else { return };
-    if let Ok(entry) = decode::log_entry(key, value) {
-        assert!(key.ends_with(&entry.log_id.index.to_be_bytes()));
+    if let Ok(entries) = decode::log_entries(key, value) {
+        let last = entries.last().map(|entry| entry.log_id.index.to_be_bytes());
+        assert!(last.is_some_and(|last| key.ends_with(&last)));
     }
 }
 

@@ -27,7 +27,7 @@ pub const TARGETS: &[Target] = &[
     ("seam_receive", raft::seam_receive),
     ("seam_snapshot", raft::seam_snapshot),
     ("storage_journal", disk::journal),
-    ("storage_log_entry", disk::log_entry),
+    ("storage_log_entries", disk::log_entries),
     ("storage_row", disk::row),
 ];
 

@@ -271,7 +271,9 @@ fn raft(seeds: &mut Vec<Seed>) -> Result<(), EncodeError> {
 fn disk(seeds: &mut Vec<Seed>) -> Result<(), EncodeError> {
     for entry in entries() {
         let key = [&GROUP.0[..], &1u64.to_be_bytes(), &entry.log_id.index.to_be_bytes()].concat();
-        push(seeds, "storage_log_entry", &key, [entry])?;
+        let encoded = wire::encode(&entry)?;
+        let run = [&key[..], &(encoded.len() as u32).to_be_bytes(), &encoded].concat();
+        seeds.push(("storage_log_entries", run));
     }
     let head = Head { applied: Some(log_id(2, 12)), ..Head::founding(&NetworkId([3; 32])) };
     push(seeds, "storage_row", &[0], [head])?;

@@ -92,7 +92,9 @@ async fn a_cut_anywhere_leaves_a_prefix_with_all_that_was_synced_before_it() {
 async fn a_purge_cut_short_is_finished_at_the_next_opening() {
     let dir = directory();
     let (storage, mut replica) = one_replica(dir.path()).await;
-    replica.append((0..10).map(|i| put(i, "k", "v")).collect()).await.expect("is durable");
+    for i in 0..10 {
+        replica.append(vec![put(i, "k", "v")]).await.expect("is durable");
+    }
     let purged = crate::storage::engine::Row::put(
         crate::storage::engine::Space::Raft,
         crate::storage::keys::purged(&group(1), super::rig::NUMBER),

@@ -216,3 +216,25 @@ async fn an_append_that_leaves_a_hole_is_refused() {
     assert!(replica.append(vec![blank(1, 2)]).await.is_err());
     assert_eq!(replica.entries().await.len(), 1);
 }
+
+#[tokio::test]
+async fn a_truncation_or_a_purge_within_a_run_keeps_the_rest_of_it() {
+    let dir = directory();
+    let (storage, mut replica) = one_replica(dir.path()).await;
+    let all: Vec<_> = (0..300).map(|i| blank(1, i)).collect();
+    replica.append(all.clone()).await.expect("is durable");
+    // Entries still on their way to the disk are cut as well.
+    let queued = replica.append_unsynced((300..310).map(|i| blank(1, i)).collect()).await;
+    replica.log.truncate_after(Some(id(1, 304))).await.expect("is queued");
+    replica.log.truncate_after(Some(id(1, 200))).await.expect("is queued");
+    drop(queued);
+    replica.append(vec![blank(2, 201), blank(2, 202)]).await.expect("is durable");
+    replica.log.truncate_after(Some(id(2, 201))).await.expect("is queued");
+    replica.log.purge(id(1, 150)).await.expect("is queued");
+    replica.append(vec![blank(3, 202)]).await.expect("is durable");
+    let expected = [&all[151..=200], &[blank(2, 201), blank(3, 202)]].concat();
+    assert_eq!(replica.entries().await, expected);
+    drop((storage, replica));
+    let storage = open(dir.path());
+    assert_eq!(storage.replica(&group(1)).expect("opens").entries().await, expected);
+}
