@@ -81,7 +81,7 @@ impl Config {
             split_bytes: None,
             replace_after: None,
             settle_after: None,
-            cache_bytes: 8 * 1024 * 1024,
+            cache_bytes: 4 * 1024 * 1024,
             connect_timeout: Duration::from_secs(10),
         }
     }

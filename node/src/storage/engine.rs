@@ -82,10 +82,10 @@ impl Engine {
         };
         let engine = Self {
             meta: keyspace("meta", MIB)?,
-            raft: keyspace("raft", 2 * MIB)?,
+            raft: keyspace("raft", MIB)?,
             log: keyspace("log", 4 * MIB)?,
-            state: keyspace("state", 4 * MIB)?,
-            data: keyspace("data", 6 * MIB)?,
+            state: keyspace("state", 2 * MIB)?,
+            data: keyspace("data", 4 * MIB)?,
             database,
         };
         engine.check_format()?;

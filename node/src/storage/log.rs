@@ -79,6 +79,8 @@ impl LogStore {
             kept: VecDeque::new(),
             kept_bytes: 0,
             appended_bytes: 0,
+            runs: VecDeque::new(),
+            unknown_below: next_index(last),
             durable_end: next_index(last),
             truncations: 0,
         };
@@ -187,7 +189,7 @@ fn remove_purged(
         (Bound::Included(keys::entry(group, number, 0)), Bound::Included(keys::entry(group, number, purged.index)));
     let mut rows = Vec::new();
     for row in frozen.range(Space::Log, range) {
-        rows.push(Row::remove(Space::Log, row?.0));
+        rows.push(Row::remove(Space::Log, row?.0.to_vec()));
     }
     if !rows.is_empty() {
         shared.writer.submit(Write::lazy(rows));
@@ -315,23 +317,26 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let entries = entries.into_iter();
-        let mut rows = Vec::new();
+        let (mut rows, mut runs) = (Vec::new(), Vec::new());
         let mut kept: Vec<Kept> = Vec::with_capacity(entries.size_hint().0);
         let (mut run, mut encoded) = (Run::default(), Vec::new());
-        let row_of = |run: &mut Run, kept: &[Kept]| {
+        let mut end_run = |run: &mut Run, kept: &[Kept]| {
             let last = kept.last().map(|kept| kept.entry.log_id.index);
-            last.zip(run.take()).map(|(last, value)| Row::put(Space::Log, self.key(last), value))
+            if let Some((last, value)) = last.zip(run.take()) {
+                rows.push(Row::put(Space::Log, self.key(last), value));
+                runs.push(last);
+            }
         };
         for entry in entries {
             encoded.clear();
             encoded = wire::encode_into(encoded, &entry).map_err(StorageError::from)?;
             if !run.has_room(encoded.len()) {
-                rows.extend(row_of(&mut run, &kept));
+                end_run(&mut run, &kept);
             }
             run.push(&encoded);
             kept.push(Kept { bytes: encoded.len(), entry });
         }
-        rows.extend(row_of(&mut run, &kept));
+        end_run(&mut run, &kept);
         // Between taking its place in the tail and in the queue, nothing may break off.
         let write = self.shared.writer.room_for(Write::synced(rows).fenced(&self.fence)).await;
         let (end, truncations) = {
@@ -339,6 +344,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             for kept in kept {
                 tail.push(kept)?;
             }
+            tail.runs.extend(runs);
             (tail.end(), tail.truncations)
         };
         let tail = self.tail.clone();
@@ -371,6 +377,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             tail.first = tail.first.min(tail.end());
             tail.durable_end = tail.durable_end.min(start);
             tail.truncations += 1;
+            while tail.runs.pop_back_if(|run| *run >= start).is_some() {}
+            if kept.is_some() {
+                // What is kept of the run that is cut is under its own last index now.
+                tail.runs.push_back(start - 1);
+            }
             (start, end)
         };
         let removed = (start..end).map(|index| Row::remove(Space::Log, self.key(index)));
@@ -379,14 +390,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
-        let (queued, end) = {
+        let (runs, unknown_below) = {
             let mut tail = self.tail.lock();
             if tail.purged.is_some_and(|purged| purged >= upto) {
                 return Ok(());
             }
-            // What is not known to be durable yet may be in the writer's queue, where its rows cannot be looked up.
-            let queued = tail.first.max(tail.durable_end);
-            let end = tail.end().min(upto.index + 1);
             while tail.first_kept() <= upto.index && !tail.kept.is_empty() {
                 tail.pop_front();
             }
@@ -396,7 +404,15 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 tail.durable_end = tail.durable_end.max(upto.index + 1);
             }
             tail.first = tail.first.max(upto.index + 1);
-            (queued, end)
+            let mut runs = Vec::new();
+            while let Some(run) = tail.runs.pop_front_if(|run| *run <= upto.index) {
+                runs.push(run);
+            }
+            let unknown_below = tail.unknown_below.min(upto.index + 1);
+            if unknown_below == tail.unknown_below {
+                tail.unknown_below = 0;
+            }
+            (runs, unknown_below)
         };
         let row = Row::put(
             Space::Raft,
@@ -404,11 +420,14 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             wire::encode(&upto).map_err(StorageError::from)?,
         );
         let mut rows = vec![row];
-        let purged = (Bound::Included(self.key(0)), Bound::Included(self.key(upto.index)));
-        for row in self.shared.engine.frozen().range(Space::Log, purged) {
-            rows.push(Row::remove(Space::Log, row.map_err(io::Error::from)?.0));
+        if unknown_below > 0 {
+            let range = (Bound::Included(self.key(0)), Bound::Excluded(self.key(unknown_below)));
+            for row in self.shared.engine.frozen().range(Space::Log, range) {
+                // A copy: the key itself would hold the block that it was read from.
+                rows.push(Row::remove(Space::Log, row.map_err(io::Error::from)?.0.to_vec()));
+            }
         }
-        rows.extend((queued..end).map(|index| Row::remove(Space::Log, self.key(index))));
+        rows.extend(runs.into_iter().map(|run| Row::remove(Space::Log, self.key(run))));
         self.write(Write::lazy(rows));
         Ok(())
     }

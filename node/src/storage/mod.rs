@@ -93,7 +93,7 @@ impl Default for StorageConfig {
             cache_bytes: 16 * 1024 * 1024,
             bounds: Bounds::default(),
             flush_interval: Duration::from_millis(500),
-            dirty_limit_bytes: 4 * 1024 * 1024,
+            dirty_limit_bytes: 2 * 1024 * 1024,
             log_cache_bytes: 512 * 1024,
             #[cfg(test)]
             faults: None,

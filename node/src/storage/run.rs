@@ -74,7 +74,7 @@ pub(super) fn decode(key: &[u8], mut value: &[u8]) -> Result<Vec<(Entry, usize)>
 
 #[cfg(test)]
 mod tests {
-    use openraft::{entry::RaftEntry, EntryPayload};
+    use openraft::{EntryPayload, entry::RaftEntry};
     use xorum_behaviours::wire::{GroupId, ReplicaNumber};
 
     use super::*;

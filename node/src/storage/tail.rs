@@ -26,6 +26,10 @@ pub(super) struct Tail {
     pub(super) kept_bytes: usize,
     /// Bytes of all entries appended since the log was opened.
     pub(super) appended_bytes: u64,
+    /// The last index of each run written since the log was opened: the keys of their rows.
+    pub(super) runs: VecDeque<u64>,
+    /// Runs under an index below this were there when the log was opened: their keys are not known.
+    pub(super) unknown_below: u64,
     /// The index up to which entries are durable, exclusive.
     pub(super) durable_end: u64,
     /// Counts truncations: an append of before one says nothing of what is appended after it.

@@ -42,11 +42,6 @@ use crate::{
     settings::{Settings, SettingsError},
 };
 
-/// Faster than the system's where many small buffers come and go, and it keeps less.
-#[cfg(feature = "mimalloc")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() {
     let exit = match Cli::try_parse() {
         Ok(cli) => start(cli).unwrap_or_else(|error| {

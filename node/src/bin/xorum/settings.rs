@@ -89,7 +89,7 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     #[serde(deserialize_with = "from_duration")]
     pub(crate) settle_after: Option<Duration>,
-    /// Memory for the storage engine's cache [default: 8MiB]
+    /// Memory for the storage engine's cache [default: 4MiB]
     ///
     /// Too small reads the disk more often; too large takes memory from others.
     #[arg(long, value_name = "SIZE", value_parser = size)]
