@@ -59,7 +59,7 @@ struct Args {
     json: bool,
 }
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let args = Args::parse();
     let dir = TempDir::with_prefix_in("compare-", &args.dir).context("--dir")?;
