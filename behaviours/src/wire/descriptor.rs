@@ -34,9 +34,12 @@ impl Descriptor {
         (self.epoch, self.term) > (other.epoch, other.term)
     }
 
-    /// Is it within the bounds of what a peer keeps?
+    /// Is it within the bounds of what a peer keeps? Counters that no group reaches in its life would stay the newest
+    /// for ever.
     pub fn is_within_bounds(&self) -> bool {
-        !self.voters.is_empty() && self.voters.len() <= MAX_PEERS_IN_MESSAGE
+        const MAX_COUNTER: u64 = 1 << 48;
+        let counters = [self.epoch.0, self.term, self.clock.0];
+        (1..=MAX_PEERS_IN_MESSAGE).contains(&self.voters.len()) && counters.iter().all(|count| *count < MAX_COUNTER)
     }
 }
 

@@ -281,6 +281,13 @@ impl Host {
     pub(super) async fn quarantine(self: &Arc<Self>, replica: &Arc<Replica>, reason: &str) {
         let _one_at_a_time = self.lifecycle.lock().await;
         let (group, number) = (replica.shared.group, replica.shared.id.number);
+        if replica.shared.is_sole_voter() {
+            // Nobody else has what it holds: as it is, a restart may mend it; given up, it would be gone.
+            self.forget(&group, number);
+            replica.stop().await;
+            tracing::error!(target: crate::NOTICE, %group, reason, "the group's only replica stopped; restart this peer");
+            return;
+        }
         tracing::error!(target: crate::NOTICE, %group, %number, reason, "a replica is quarantined");
         if self.stopped_record(&group).ok().flatten().is_none_or(|record| record.number != number) {
             return;

@@ -251,6 +251,11 @@ impl Shared {
         }
     }
 
+    /// May this peer's messages put this replica in doubt? It must be a member, and there must be other voters.
+    pub fn may_doubt(&self, from: &PeerId) -> bool {
+        !self.is_sole_voter() && self.member_peers().contains(from)
+    }
+
     /// Is it the only voter?
     pub fn is_sole_voter(&self) -> bool {
         let server = self.server.borrow_watched();

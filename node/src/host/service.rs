@@ -104,7 +104,8 @@ impl Host {
             Err(violation) => {
                 tracing::warn!(group = %message.group, %from, %violation, "a message that breaks a rule");
                 let answer = violation.to_answer();
-                if violation.is_quarantine() {
+                // Only a member's word can put this replica in doubt, and never the only one that there is.
+                if violation.is_quarantine() && replica.shared.may_doubt(&from) {
                     let host = Arc::clone(self);
                     self.spawn(async move { host.quarantine(&replica, &violation.to_string()).await });
                 }
