@@ -26,7 +26,8 @@ impl Host {
         match request {
             OpRequest::Command(command) => self.command(command, within).await,
             OpRequest::Read(read) => self.read(read, within).await,
-            OpRequest::Watch(watch) => self.watch(watch, within).await,
+            // Boxed: the others' future would be as large.
+            OpRequest::Watch(watch) => Box::pin(self.watch(watch, within)).await,
             OpRequest::Locate(position) => OpAnswer::Located { route: self.route(&position) },
             OpRequest::Status => OpAnswer::Status(self.status()),
             OpRequest::Peers => OpAnswer::Peers(self.peers()),

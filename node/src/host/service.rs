@@ -53,12 +53,13 @@ impl Service for HostService {
             Class::Raft => encode(&match (wire::decode::<PeerRequest>(&body), host) {
                 (Err(error), _) => PeerAnswer::Refused(error.to_string()),
                 (Ok(_), None) => PeerAnswer::Busy,
-                (Ok(request), Some(host)) => host.peer_request(from, request).await,
+                // Boxed, so that the future of an operation, of which there are many, is no larger than it must be.
+                (Ok(request), Some(host)) => Box::pin(host.peer_request(from, request)).await,
             }),
             Class::Bulk => encode(&match (wire::decode::<BulkRequest>(&body), host) {
                 (Err(error), _) => BulkAnswer::Refused(error.to_string()),
                 (Ok(_), None) => BulkAnswer::Busy,
-                (Ok(request), Some(host)) => host.bulk_request(from, request).await,
+                (Ok(request), Some(host)) => Box::pin(host.bulk_request(from, request)).await,
             }),
             Class::Operation => encode(&match (wire::decode::<OpRequest>(&body), host) {
                 (Err(error), _) => OpAnswer::Invalid(error.to_string()),
