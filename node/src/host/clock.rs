@@ -1,4 +1,4 @@
-//! A leader's group clock: milliseconds that the group has been led (DESIGN, Terms).
+//! A leader's group clock: milliseconds that the group has been led.
 
 use std::time::Instant;
 

@@ -2,7 +2,7 @@
 //!
 //! openraft takes the answer to one append for an answer to every younger one that was *pulled* from `input` and ends
 //! at the same entry, that is, to an append without entries. Were a younger one pulled while an older is in flight, a
-//! read that arrived in between would be confirmed by an answer from before it: a stale read (DESIGN, Reads). So:
+//! read that arrived in between would be confirmed by an answer from before it: a stale read. So:
 //!
 //! - `input` is polled only inside this stream's own `poll_next`, and only when every append pulled before is answered
 //!   **and** its result was returned by an earlier `poll_next`. Nothing is spawned, fetched ahead or peeked at.

@@ -1,4 +1,4 @@
-//! DESIGN's rules of placement, one test each.
+//! The rules of placement, one test each.
 
 use std::collections::BTreeSet;
 
