@@ -308,7 +308,8 @@ impl Node {
         }
     }
 
-    /// Hands leadership over, flushes and stops; within 3 s.
+    /// Hands leadership over, flushes and stops; within 3 s. The data directory is free for another once the last clone of
+    /// the handle, and the streams made from it, are dropped too.
     pub async fn shutdown(&self) {
         let stopping = async {
             if let Some(host) = &self.inner.host {
